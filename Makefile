@@ -1,0 +1,46 @@
+# Everything starts from a fresh machine with python3 (3.11 or newer) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q
+
+.PHONY: demo test lint format bench lock clean
+
+demo: $(VENV)/.demo ## a whole refresh against a simulated Azure
+	$(BIN)/evergold demo $(ARGS)
+
+test: lint ## everything that CI runs
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.dev ## ruff and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## ratios, each measured in one run
+	for each in bench/*.py; do $(BIN)/python $$each || exit 1; done
+
+lock: ## new lock files from pyproject.toml (needs uv)
+	$(UV_COMPILE) --upgrade --extra simulator --group build -o requirements.txt
+	$(UV_COMPILE) --extra simulator --group build --group dev -c requirements.txt -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .evergold .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info build
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Evergold needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements.txt pyproject.toml | $(VENV)/bin/python
+	test -e $(VENV)/.dev || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.demo

@@ -1,0 +1,55 @@
+"""News that services tell each other through the world: what happened to a machine, an agent or a session.
+
+A service that causes something does not call the others; it tells, and whoever is concerned listens.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MachineRunning:
+    """A VM has booted (created, started, or restarted). `vm` is its resource id."""
+
+    vm: str
+
+
+@dataclass(frozen=True)
+class MachineStopping:
+    """A VM begins to stop: whoever is signed in loses the session now. `clean` where the guest shut down in order."""
+
+    vm: str
+    clean: bool
+
+
+@dataclass(frozen=True)
+class MachineStopped:
+    """A VM is off or deallocated."""
+
+    vm: str
+
+
+@dataclass(frozen=True)
+class MachineDeleted:
+    """A VM is gone, with what was on it."""
+
+    vm: str
+
+
+@dataclass(frozen=True)
+class AgentInstalled:
+    """The AVD agent was installed in a VM with a registration token."""
+
+    vm: str
+    token: str
+
+
+@dataclass(frozen=True)
+class SessionChanged:
+    """A user's session began, changed state or ended. `state` as the broker names it, or "SignedOut"."""
+
+    pool: str
+    host: str
+    user: str
+    session: int
+    state: str
+    why: str
