@@ -74,7 +74,11 @@ class Cloud:
             ]
         )
 
-    def _services(self) -> tuple[Operations | Management | Network | Disks | Images | Galleries | Compute | Patches | Desktop | Logs, ...]:
+    def _services(
+        self,
+    ) -> tuple[
+        Operations | Management | Network | Disks | Images | Galleries | Compute | Patches | Desktop | Logs, ...
+    ]:
         return (
             self.operations,
             self.management,

@@ -115,7 +115,7 @@ def group_path(provider_path: str) -> str:
 
 
 def resource_id(subscription: str, group: str, provider_path: str) -> str:
-    """A resource's id: resource_id(s, g, "Microsoft.Compute/disks/d1")."""
+    """The id of a resource; `provider_path` such as "Microsoft.Compute/disks/d1"."""
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{provider_path}"
 
 

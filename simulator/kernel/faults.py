@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from simulator.kernel.arm import ArmError
 
 
-class ConnectionLost(Exception):
+class ConnectionLostError(Exception):
     """The connection is cut without an answer."""
 
 
@@ -39,7 +39,7 @@ class Fault(BaseModel):
     def strike(self) -> Exception:
         """What the caller gets."""
         if self.cut:
-            return ConnectionLost()
+            return ConnectionLostError()
         headers = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
         return ArmError(self.status, self.code, self.message, headers=headers)
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from simulator.kernel.arm import ArmError, ArmRequest, Reply, Route, compact
-from simulator.kernel.faults import ConnectionLost, Faults
+from simulator.kernel.faults import ConnectionLostError, Faults
 from simulator.kernel.journal import Journal
 from simulator.kernel.throttle import Throttle
 from simulator.kernel.world import World
@@ -55,7 +55,7 @@ class Gate:
         asked = json.loads(raw) if raw else None
         try:
             reply = self._answer(request, asked)
-        except ConnectionLost:
+        except ConnectionLostError:
             await send({"type": "http.disconnect"})
             raise
         self.journal.write(_exchange(request, asked, reply, self.world))
@@ -96,10 +96,16 @@ class Gate:
             limits = self.throttle.spend(method, subscription.lower(), caller, route.bucket, path.lower())
         query = {k.lower(): v for k, v in request.query_params.items()}
         if subscription and "api-version" not in query:
-            raise ArmError(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
+            raise ArmError(
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            )
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         headers = {k.lower(): v for k, v in request.headers.items()}
-        arm_request = ArmRequest(method, path, params, query, asked if isinstance(asked, dict) else {}, headers, base_url, caller)
+        arm_request = ArmRequest(
+            method, path, params, query, asked if isinstance(asked, dict) else {}, headers, base_url, caller
+        )
         reply = route.handler(arm_request)
         return Reply(reply.status, reply.body, {**limits, **reply.headers})
 
@@ -112,7 +118,11 @@ class Gate:
                 other_method = True
         if other_method:
             raise ArmError(405, "MethodNotAllowed", f"The request method '{method}' is not supported here.")
-        raise ArmError(404, "InvalidResourceType", f"The resource type could not be found for '{path}': the simulator does not play it.")
+        raise ArmError(
+            404,
+            "InvalidResourceType",
+            f"The resource type could not be found for '{path}': the simulator does not play it.",
+        )
 
 
 def _exchange(request: Request, asked: Any, reply: Reply, world: World) -> dict[str, Any]:

@@ -109,7 +109,11 @@ class Operations:
             raise ArmError(404, "NotFound", "The entity was not found in this Azure location.")
         if request.flag("monitor"):
             return self._monitor(operation, request)
-        body: dict[str, Any] = {"startTime": operation.started.isoformat(), "status": operation.status, "name": operation.name}
+        body: dict[str, Any] = {
+            "startTime": operation.started.isoformat(),
+            "status": operation.status,
+            "name": operation.name,
+        }
         if operation.ended is not None:
             body["endTime"] = operation.ended.isoformat()
         if operation.error is not None:

@@ -54,7 +54,9 @@ class Throttle:
         self.world = world
         self._buckets: dict[tuple[str, ...], Bucket] = {}
 
-    def spend(self, method: str, subscription: str, caller: str, compute_bucket: str | None, resource: str) -> dict[str, str]:
+    def spend(
+        self, method: str, subscription: str, caller: str, compute_bucket: str | None, resource: str
+    ) -> dict[str, str]:
         """Spends what one call costs and returns the headers that tell what is left, or raises the 429."""
         kind = "reads" if method in ("GET", "HEAD") else "deletes" if method == "DELETE" else "writes"
         capacity, refill = ARM[kind]
@@ -69,7 +71,10 @@ class Throttle:
     def _spend_compute(self, subscription: str, name: str, resource: str) -> dict[str, str]:
         per_resource, per_subscription = COMPUTE[name]
         left = []
-        for scope, figures in ((("resource", resource), per_resource), (("subscription", subscription), per_subscription)):
+        for scope, figures in (
+            (("resource", resource), per_resource),
+            (("subscription", subscription), per_subscription),
+        ):
             if figures is None:
                 continue
             key = ("compute", name, *scope)
