@@ -1,0 +1,1 @@
+"""Evergold keeps golden images and the session hosts made from them evergreen."""
