@@ -1,0 +1,450 @@
+"""Image sets and environments as validated, frozen data.
+
+Every duration is a plain number with its unit in its name. Field descriptions are what an editor shows beside the YAML.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
+
+from evergold.config.base import Part, Shape, problem
+from evergold.config.clouds import CLOUDS, Endpoints
+
+NAME_PATTERN = r"[a-z][a-z0-9-]{1,30}"
+MESSAGE_LIMIT = 260
+
+Name = Annotated[
+    str,
+    Shape(NAME_PATTERN, "is not a usable name", "Use 2 to 31 small letters, digits and hyphens; begin with a letter."),
+]
+Guid = Annotated[
+    str,
+    Shape(
+        r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "is not a GUID",
+        "Copy it from the resource's page in the Azure portal; it looks like 11111111-1111-4111-8111-111111111111.",
+    ),
+]
+Location = Annotated[
+    str,
+    Shape(
+        r"[a-z0-9]+",
+        "is not a region name",
+        "Use the short name, such as westeurope; `az account list-locations -o table` lists them.",
+    ),
+]
+ResourceGroup = Annotated[
+    str,
+    Shape(
+        r"[\w.()-]{0,89}[\w()-]",
+        "is not a resource group name",
+        "Use up to 90 letters, digits and . _ - ( ), not ending in a full stop; not the resource id.",
+    ),
+]
+GalleryName = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9]([A-Za-z0-9_.]{0,78}[A-Za-z0-9])?",
+        "is not a gallery name",
+        "Use up to 80 letters, digits, full stops and underscores (no hyphens).",
+    ),
+]
+DefinitionName = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9])?",
+        "is not an image definition name",
+        "Use up to 80 letters, digits, full stops, hyphens and underscores.",
+    ),
+]
+VersionOrLatest = Annotated[
+    str,
+    Shape(r"latest|\d+\.\d+\.\d+", "is not an image version", "Write latest, or a version such as 26100.4061.250604."),
+]
+VmSize = Annotated[
+    str,
+    Shape(r"(Standard|Basic)_\w+", "is not a VM size", "Write it as Azure does, such as Standard_D4s_v5."),
+]
+SubnetId = Annotated[
+    str,
+    Shape(
+        r"(?i:/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+)",
+        "is not the resource id of a subnet",
+        "It looks like /subscriptions/…/resourceGroups/…/providers/Microsoft.Network/virtualNetworks/…/subnets/…; "
+        "`az network vnet subnet show --query id` prints it.",
+    ),
+]
+HostPoolName = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9@._ -]{3,64}",
+        "is not a host pool name",
+        "Use the name alone, 3 to 64 characters; not the resource id.",
+    ),
+]
+NamePrefix = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z][A-Za-z0-9-]{0,10}",
+        "cannot begin the computer names of hosts",
+        "Use a letter, then up to 10 letters, digits and hyphens: Windows allows 15 characters and the number takes 4.",
+    ),
+]
+ScriptPath = Annotated[
+    str,
+    Shape(
+        r"(?!/)(?!.*(^|/)\.\.(/|$))[^\\:]+\.ps1",
+        "is not the path of a PowerShell script",
+        "Write it from the top of the repository, with forward slashes, such as guest/customise/install-apps.ps1.",
+    ),
+]
+VariableName = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        "what stands here is not the name of an environment variable",
+        "Write the variable's name, such as EVERGOLD_CLIENT_SECRET, and keep the secret itself out of this file "
+        "(if one stood here, replace it in Entra).",
+        secret=True,
+    ),
+]
+StorageAccountType = Literal["Standard_LRS", "Standard_ZRS", "Premium_LRS"]
+ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
+Minutes = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+
+def _surge(given: Any) -> int | str:
+    whole = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+    share = isinstance(given, str) and re.fullmatch(r"([1-9]\d?|100)%", given) is not None
+    if not whole and not share:
+        raise problem(
+            f"{given!r} is neither a number of hosts nor a share of the pool",
+            'Write a whole number from 1, or a share from "1%" to "100%".',
+        )
+    return given  # type: ignore[no-any-return]
+
+
+MaxSurge = Annotated[
+    int | str,
+    PlainValidator(_surge),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^([1-9][0-9]?|100)%$"}]}
+    ),
+]
+
+
+def _warning(text: str) -> str:
+    if len(text) > MESSAGE_LIMIT:
+        raise problem(f"is {len(text)} characters long", f"Shorten it to {MESSAGE_LIMIT}: longer messages may be cut.")
+    strange = sorted(set(re.findall(r"[{}]", re.sub(r"\{(minutes|reason)\}", "", text))))
+    if strange:
+        raise problem(
+            "has braces that mean nothing here", "Only {minutes} and {reason} are filled in; leave other braces out."
+        )
+    return text
+
+
+WarningMessage = Annotated[
+    str, PlainValidator(_warning), WithJsonSchema({"type": "string", "maxLength": MESSAGE_LIMIT})
+]
+
+
+# Environments
+
+
+class ClientSecret(Part):
+    """A service principal with a secret. The secret stands in an environment variable, never in the file."""
+
+    kind: Literal["client_secret"]
+    tenant_id: Guid
+    client_id: Guid
+    secret_variable: VariableName = Field(description="Name of the environment variable that holds the secret.")
+
+
+class ManagedIdentity(Part):
+    """The identity of the machine that the worker runs on."""
+
+    kind: Literal["managed_identity"]
+    client_id: Guid | None = Field(default=None, description="For a user-assigned identity: its client id.")
+
+
+class WorkloadIdentity(Part):
+    """A federated identity in Kubernetes: what the pod's environment says."""
+
+    kind: Literal["workload_identity"]
+
+
+class AzureCli(Part):
+    """Whoever ran `az login` on this machine. For trying things out."""
+
+    kind: Literal["azure_cli"]
+
+
+class DefaultCredential(Part):
+    """azure-identity's own order: environment, workload identity, managed identity, Azure CLI."""
+
+    kind: Literal["default"]
+
+
+Credential = Annotated[
+    ClientSecret | ManagedIdentity | WorkloadIdentity | AzureCli | DefaultCredential, Field(discriminator="kind")
+]
+
+
+class RealTime(Part):
+    """The machine's own time."""
+
+    kind: Literal["real"] = "real"
+
+
+class ScaledTime(Part):
+    """Time made faster, for the simulator: at `real_start` the clock showed `virtual_start`."""
+
+    kind: Literal["scaled"]
+    speed: float = Field(gt=0, le=100_000, allow_inf_nan=False, description="Simulated seconds per real second.")
+    virtual_start: AwareDatetime = Field(description="The simulated time at real_start, such as 2026-11-12T18:00:00Z.")
+    real_start: AwareDatetime = Field(description="The machine's time when the simulator started.")
+
+
+TimeSource = Annotated[RealTime | ScaledTime, Field(discriminator="kind")]
+
+
+class Environment(Part):
+    """One Azure subscription to work in: which cloud, as whom, and where its logs are."""
+
+    name: Name = Field(description="The same as the file's name.")
+    cloud: Literal["public", "us_government", "china", "custom"] = Field(description="custom needs endpoints.")
+    endpoints: Endpoints | None = Field(default=None, description="Only for cloud: custom.")
+    credential: Credential = Field(description="As whom Evergold signs in.")
+    subscription_id: Guid
+    log_analytics_workspace_id: Guid = Field(description="The workspace id (a GUID), not its resource id.")
+    clock: TimeSource = Field(default=RealTime(), description="Leave it out, but for the simulator.")
+
+    @model_validator(mode="after")
+    def _endpoints_only_for_custom(self) -> Self:
+        if self.cloud == "custom" and self.endpoints is None:
+            raise problem(
+                "is missing, and cloud is custom", "Add the endpoints, or choose another cloud.", field="endpoints"
+            )
+        if self.cloud != "custom" and self.endpoints is not None:
+            raise problem(
+                f"stands here, but cloud is {self.cloud}",
+                "Remove the endpoints, or write cloud: custom.",
+                field="endpoints",
+            )
+        return self
+
+    def resolved_endpoints(self) -> Endpoints:
+        """Where this environment's cloud answers."""
+        return self.endpoints if self.endpoints is not None else CLOUDS[self.cloud]
+
+
+# Image sets
+
+
+class Gallery(Part):
+    """The image definition that versions are published to. It must exist; Evergold makes versions only."""
+
+    resource_group: ResourceGroup
+    name: GalleryName
+    image_definition: DefinitionName
+
+
+class VersionPolicy(Part):
+    """How the next version number is made from the last one."""
+
+    bump: Literal["major", "minor", "patch"] = "minor"
+
+
+class MarketplaceSource(Part):
+    """Start from Microsoft's image in the marketplace."""
+
+    kind: Literal["marketplace"]
+    publisher: str = Field(min_length=1)
+    offer: str = Field(min_length=1)
+    sku: str = Field(min_length=1)
+    version: VersionOrLatest = Field(default="latest", description="latest is looked up once, when a refresh begins.")
+
+
+class GalleryVersionSource(Part):
+    """Start from a version in a Compute Gallery."""
+
+    kind: Literal["gallery_version"]
+    resource_group: ResourceGroup
+    gallery: GalleryName
+    image_definition: DefinitionName
+    version: VersionOrLatest = Field(default="latest", description="latest is looked up once, when a refresh begins.")
+
+
+Source = Annotated[MarketplaceSource | GalleryVersionSource, Field(discriminator="kind")]
+
+
+class Build(Part):
+    """The machine on which an image is built. It exists only during the build."""
+
+    resource_group: ResourceGroup
+    vm_size: VmSize
+    subnet_id: SubnetId = Field(description="An isolated subnet with a way out to the internet.")
+    security_type: Literal["Standard", "TrustedLaunch"] = "TrustedLaunch"
+    timeout_minutes: AtLeastOne = 240
+
+
+class CustomiseStep(Part):
+    """One PowerShell script that is run on the build machine."""
+
+    name: Name
+    script: ScriptPath = Field(description="From the top of the repository.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict, description="Given to the script as -name value. No secrets."
+    )
+    timeout_minutes: AtLeastOne = 60
+    reboot_after: bool = False
+
+
+class Region(Part):
+    """A region that the image is copied to."""
+
+    name: Location
+    replicas: int = Field(default=1, ge=1, le=100, description="About 1 for every 20 hosts created at once.")
+
+
+class Publish(Part):
+    """Where image versions go, and for how long they count as current."""
+
+    regions: tuple[Region, ...] = Field(min_length=1)
+    storage_account_type: StorageAccountType = "Standard_LRS"
+    end_of_life_days: AtLeastOne = 180
+    timeout_minutes: AtLeastOne = 180
+
+
+class Checks(Part):
+    """What the canary must show before anybody is asked to approve."""
+
+    heartbeat_max_age_minutes: AtLeastOne = 15
+    patch_assessment_max_age_minutes: AtLeastOne = 1440
+    settle_timeout_minutes: AtLeastOne = Field(
+        default=60, description="How long the canary may take to become healthy."
+    )
+    allowed_failing_health_checks: tuple[str, ...] = Field(
+        default=(), description="Names of AVD health checks that may fail, such as MonitoringAgentCheck."
+    )
+
+
+class Approval(Part):
+    """Who may approve, and for how long the question stands."""
+
+    approvers: tuple[str, ...] = Field(default=(), description="Names that may approve; empty: anyone.")
+    expires_days: AtLeastOne = 14
+
+
+class RolloutPolicy(Part):
+    """How hosts are replaced. Minutes and days are real time."""
+
+    release_method: ReleaseMethod = Field(
+        default="opportunistic",
+        description="opportunistic: nobody is signed out; immediate: after a warning, now; scheduled: the same, at a time.",
+    )
+    max_surge: MaxSurge = Field(
+        default=1, description='Hosts above the pool\'s size: a number, or a share such as "20%".'
+    )
+    capacity_floor_percent: int = Field(
+        default=80, ge=0, le=100, description="Share of the pool's session capacity that stays available at all times."
+    )
+    warn_minutes: Minutes = Field(default=5, description="From the warning to the sign-out.")
+    warning_message: WarningMessage = Field(
+        default=(
+            "{reason}: please save your work. You will be signed out in {minutes} minutes and can sign in again at once; "
+            "your desktop will be up to date."
+        ),
+        description="{minutes} and {reason} are filled in.",
+    )
+    settle_minutes: Minutes = Field(default=5, description="From the last sign-out to power-off.")
+    min_drain_minutes: Minutes = Field(default=15, description="How long a host drains at least, even when empty.")
+    min_ready_minutes: Minutes = Field(default=2, description="How long a new host must stay healthy to count.")
+    heartbeat_max_age_minutes: AtLeastOne = Field(default=5, description="An older heartbeat means: not available.")
+    join_timeout_minutes: AtLeastOne = Field(default=90, description="From creation to available.")
+    failure_budget: int = Field(default=1, ge=0, description="Failed hosts after which a rollout halts by itself.")
+    retain_days: int = Field(default=3, ge=0, description="How long old hosts stay, switched off: the way back.")
+    scheduled_start: AwareDatetime | None = Field(
+        default=None, description="For scheduled: when users may be moved, such as 2026-11-14T22:00:00+01:00."
+    )
+
+    @model_validator(mode="after")
+    def _scheduled_has_a_time(self) -> Self:
+        if self.release_method == "scheduled" and self.scheduled_start is None:
+            raise problem(
+                "is missing, and release_method is scheduled",
+                "Add when users may be moved, such as 2026-11-14T22:00:00+01:00.",
+                field="scheduled_start",
+            )
+        return self
+
+    def surge_hosts(self, pool_size: int) -> int:
+        """How many hosts may stand above a pool of `pool_size` hosts: a share is rounded up, and never below 1."""
+        if isinstance(self.max_surge, int):
+            return self.max_surge
+        percent = int(self.max_surge.removesuffix("%"))
+        return max(1, -(-pool_size * percent // 100))
+
+
+class PoolHosts(Part):
+    """How a pool's new hosts are made."""
+
+    resource_group: ResourceGroup
+    name_prefix: NamePrefix = Field(description="Computer names are this and a number.")
+    vm_size: VmSize
+    subnet_id: SubnetId
+    join: Literal["entra"] = "entra"
+    os_disk_type: Literal["Standard_LRS", "StandardSSD_LRS", "Premium_LRS", "StandardSSD_ZRS", "Premium_ZRS"] = (
+        "Premium_LRS"
+    )
+    zones: tuple[Literal["1", "2", "3"], ...] = Field(
+        default=(), description="Availability zones to spread hosts over."
+    )
+
+
+class Pool(Part):
+    """A host pool, and how its hosts are made."""
+
+    name: HostPoolName
+    resource_group: ResourceGroup = Field(description="The resource group of the host pool itself.")
+    hosts: PoolHosts
+
+
+class Ring(Part):
+    """Host pools that are rolled out together. Rings go in the order in which they stand."""
+
+    name: Name
+    pools: tuple[Pool, ...] = Field(min_length=1)
+    bake_minutes: Minutes = Field(default=1440, description="Time between this ring and the next, to notice trouble.")
+    release_method: ReleaseMethod | None = Field(
+        default=None, description="Instead of the rollout's own, for this ring."
+    )
+
+
+class Retention(Part):
+    """What is kept in the gallery."""
+
+    keep_versions: AtLeastOne = Field(default=3, description="Newest image versions that are never deleted.")
+
+
+class ImageSet(Part):
+    """One golden image and all that uses it."""
+
+    name: Name = Field(description="The same as the file's name.")
+    description: str = ""
+    environment: Name = Field(description="A file in deployments/environments, without .yaml.")
+    location: Location = Field(description="The region of the gallery, the build and the hosts.")
+    gallery: Gallery
+    version: VersionPolicy = VersionPolicy()
+    source: Source
+    build: Build
+    customise: tuple[CustomiseStep, ...] = Field(default=(), description="Scripts, run in this order.")
+    publish: Publish
+    checks: Checks = Checks()
+    approval: Approval = Approval()
+    rollout: RolloutPolicy = RolloutPolicy()
+    rings: tuple[Ring, ...] = Field(min_length=1)
+    retention: Retention = Retention()
