@@ -62,7 +62,11 @@ class ScaledClock:
 
     def now(self) -> datetime:
         """The scaled time, in UTC."""
-        return self._virtual_start + (datetime.now(UTC) - self._real_start) * self.speed
+        return self.at(datetime.now(UTC))
+
+    def at(self, real: datetime) -> datetime:
+        """What this clock shows, or showed, at a real instant."""
+        return self._virtual_start + (real - self._real_start) * self.speed
 
     async def sleep(self, seconds: float) -> None:
         """Wait until this much scaled time has passed."""

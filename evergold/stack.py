@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ import psutil
 from prefect.client.orchestration import PrefectClient
 from ruamel.yaml import YAML
 
-from evergold.clock import RealClock
+from evergold.clock import RealClock, ScaledClock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORK_POOL = "evergold"
@@ -70,7 +71,9 @@ class Stack:
             signal.signal(number, _leave)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -94,7 +97,10 @@ class Stack:
         self.prefect_url = f"http://127.0.0.1:{_free_port()}"
         self.simulator_url = f"https://localhost:{_free_port()}"
         shutil.copytree(REPOSITORY / "deployments", self.state / "deployments")
-        self._run("prefect-server", _prefect("server", "start", "--host", "127.0.0.1", "--port", self.prefect_url.rpartition(":")[2]))
+        self._run(
+            "prefect-server",
+            _prefect("server", "start", "--host", "127.0.0.1", "--port", self.prefect_url.rpartition(":")[2]),
+        )
         self.start_simulator()
         await self._until("simulator", self._simulator_is_up)
         self._point_environment_at_simulator()
@@ -112,6 +118,12 @@ class Stack:
             [sys.executable, "-m", "simulator", "--scenario", self.scenario, "--port", port, "--state", state]
             + ["--speed", str(self.speed), *more],
         )
+
+    def clock(self) -> ScaledClock:
+        """The simulated world's time."""
+        told = self._announcement()
+        starts = (datetime.fromisoformat(told[name]) for name in ("virtual_start", "real_start"))
+        return ScaledClock(told["speed"], *starts)
 
     @property
     def journal_path(self) -> Path:
@@ -136,7 +148,10 @@ class Stack:
 
     def simulator_client(self) -> httpx.AsyncClient:
         """A client of the simulator's control API, at /_sim."""
-        return httpx.AsyncClient(base_url=f"{self.simulator_url}/_sim", verify=_ca_context(self._announcement()["ca_file"]))
+        return httpx.AsyncClient(
+            base_url=f"{self.simulator_url}/_sim",
+            verify=ssl.create_default_context(cafile=self._announcement()["ca_file"]),
+        )
 
     def close(self) -> None:
         """Ends every process of the stack and every process these started."""
@@ -161,7 +176,13 @@ class Stack:
     def _run(self, name: str, command: list[str]) -> None:
         log = (self.state / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(
-            command, cwd=REPOSITORY, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=REPOSITORY,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         self._remember_children()
 
@@ -218,7 +239,12 @@ class Stack:
 
     async def _deploy(self) -> None:
         result = subprocess.run(
-            _prefect("--no-prompt", "deploy", "--all"), cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, check=False
+            _prefect("--no-prompt", "deploy", "--all"),
+            cwd=REPOSITORY,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         (self.state / "deploy.log").write_text(result.stdout + result.stderr)
         if result.returncode != 0:
@@ -227,12 +253,6 @@ class Stack:
 
 def _prefect(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "prefect", *arguments]
-
-
-def _ca_context(ca_file: str) -> Any:
-    import ssl
-
-    return ssl.create_default_context(cafile=ca_file)
 
 
 def _free_port() -> int:
