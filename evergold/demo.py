@@ -1,8 +1,9 @@
 """The demo: a whole refresh on this machine, against the simulated Azure, with everything else real.
 
-It starts the stack, a refresh of the image set `office`, shows what the run logs, waits for the approval as a user would meet it, prints the
-report, and compares it with what the simulator saw. With a terminal it asks there as well and stays up at the end; without one, or with --yes,
-it approves through Prefect's API and ends. It promises a non-zero exit with the reason on any failure.
+It starts the stack and a refresh of the image set `office`, shows what the run logs, waits for the approval as a user would meet
+it, prints the report, and compares it with what the simulator saw. With a terminal it asks there as well and stays up at the
+end; without one, or with --yes, it approves through Prefect's API and ends. It promises a non-zero exit with the reason on any
+failure.
 """
 
 import asyncio
@@ -154,7 +155,7 @@ async def _question(watch: Watch) -> str:
 async def _print_report(watch: Watch) -> None:
     found = await watch.client.read_artifacts(
         artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[f"refresh-{IMAGE_SET}"])),
-        flow_run_filter=FlowRunFilter(id={"any_": [watch.refresh]}),  # type: ignore[arg-type]  # pydantic makes it a filter
+        flow_run_filter=FlowRunFilter(id={"any_": [watch.refresh]}),
     )
     if not found:
         raise DemoError("The refresh completed but left no report.")

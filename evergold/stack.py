@@ -4,6 +4,7 @@
 started, is left when it is closed, however that comes about. The demo runs on it, and so do the tests of whole refreshes.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -112,11 +113,12 @@ class Stack:
         """Starts the simulated Azure."""
         port = self.simulator_url.rpartition(":")[2]
         more = ["--journal", str(self.journal_path)] if self.journal else []
-        state = str(self.state / "simulator")
         self._run(
             "simulator",
-            [sys.executable, "-m", "simulator", "--scenario", self.scenario, "--port", port, "--state", state]
-            + ["--speed", str(self.speed), *more],
+            [
+                *(sys.executable, "-m", "simulator", "--scenario", self.scenario, "--port", port),
+                *("--state", str(self.state / "simulator"), "--speed", str(self.speed), *more),
+            ],
         )
 
     def clock(self) -> ScaledClock:
@@ -187,7 +189,8 @@ class Stack:
         self._remember_children()
 
     def _remember_children(self) -> None:
-        # A flow run's process leads a session of its own, and is nobody's child once its worker is gone: remember it while it is seen.
+        # A flow run's process leads a session of its own and is nobody's child once its worker is gone: it must be
+        # remembered while it can be seen.
         for process in self._processes.values():
             try:
                 parent = psutil.Process(process.pid)
@@ -238,17 +241,16 @@ class Stack:
         yaml.dump(environment, path)
 
     async def _deploy(self) -> None:
-        result = subprocess.run(
-            _prefect("--no-prompt", "deploy", "--all"),
-            cwd=REPOSITORY,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        (self.state / "deploy.log").write_text(result.stdout + result.stderr)
-        if result.returncode != 0:
-            raise StackError(f"Registering the deployments of prefect.yaml failed.\n{self._tail('deploy', 30)}")
+        with (self.state / "deploy.log").open("wb") as log:
+            deploying = await asyncio.create_subprocess_exec(
+                *_prefect("--no-prompt", "deploy", "--all"),
+                cwd=REPOSITORY,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+            if await deploying.wait() != 0:
+                raise StackError(f"Registering the deployments of prefect.yaml failed.\n{self._tail('deploy', 30)}")
 
 
 def _prefect(*arguments: str) -> list[str]:

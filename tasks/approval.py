@@ -9,7 +9,7 @@ unknown approver, a rejection without a reason) brings the form back with the re
 from dataclasses import dataclass
 from typing import Literal
 
-from prefect.flow_runs import suspend_flow_run
+from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
@@ -51,7 +51,7 @@ async def ask(question: Question) -> ApprovalForm:
     """
     objection, attempt = "", 0
     while True:
-        answer: ApprovalForm = await suspend_flow_run(
+        answer: ApprovalForm = await asuspend_flow_run(
             wait_for_input=ApprovalForm.with_initial_data(description=objection + question.markdown),
             timeout=question.expires_days * SECONDS_A_DAY,
             key=f"approval-{question.digest[:12]}-{attempt}",
