@@ -1,7 +1,7 @@
 """Reads image sets and environments from the deployments folder.
 
 The folder is the argument `root`, or the environment variable EVERGOLD_DEPLOYMENTS, or `deployments` in the repository. Scripts are
-named from the folder that holds it, or from EVERGOLD_SCRIPTS. Everything wrong in a file is told at once, in one ConfigError.
+named from the folder that holds it, or from EVERGOLD_REPOSITORY. Everything wrong in a file is told at once, in one ConfigError.
 Nothing here speaks to Azure: that a pool or a subnet exists is for the preflight to find out.
 """
 
@@ -43,7 +43,7 @@ def deployments_root(root: Path | None = None) -> Path:
 
 def script_file(script: str, root: Path | None = None) -> Path:
     """Where a customise step's script is."""
-    top = os.environ.get("EVERGOLD_SCRIPTS")
+    top = os.environ.get("EVERGOLD_REPOSITORY")
     return (Path(top).resolve() if top else deployments_root(root).parent) / script
 
 

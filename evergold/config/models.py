@@ -69,7 +69,7 @@ VmSize = Annotated[
 SubnetId = Annotated[
     str,
     Shape(
-        r"(?i:/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+)",
+        r"/subscriptions/[^/]+/resource[Gg]roups/[^/]+/providers/[Mm]icrosoft\.[Nn]etwork/virtual[Nn]etworks/[^/]+/subnets/[^/]+",
         "is not the resource id of a subnet",
         "It looks like /subscriptions/…/resourceGroups/…/providers/Microsoft.Network/virtualNetworks/…/subnets/…; "
         "`az network vnet subnet show --query id` prints it.",
