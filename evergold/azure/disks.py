@@ -1,0 +1,108 @@
+"""Managed disks and snapshots of them. Times are seconds of the bundle's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from azure.mgmt.compute import models
+from azure.mgmt.compute.aio import ComputeManagementClient
+
+from evergold.azure.errors import explaining, found, gone
+from evergold.azure.pipeline import Polling
+from evergold.clock import Clock
+
+
+class Disks:
+    """Disks and snapshots in one subscription."""
+
+    def __init__(self, client: ComputeManagementClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def get_disk(self, resource_group: str, name: str) -> models.Disk | None:
+        """The disk, or None."""
+        return await found(
+            lambda: self._client.disks.get(resource_group, name), "read the disk", f"{resource_group}/{name}"
+        )
+
+    async def list_disks(self, resource_group: str) -> list[models.Disk]:
+        """Every disk in the group."""
+        with explaining("list the disks", resource_group):
+            return [disk async for disk in self._client.disks.list_by_resource_group(resource_group)]
+
+    async def delete_disk(self, resource_group: str, name: str, timeout_seconds: float = 900) -> None:
+        """Delete the disk and wait; that there is none counts as done."""
+        what, label = "delete the disk", f"{resource_group}/{name}"
+
+        async def delete() -> None:
+            polling = Polling(what, label, self._clock, timeout_seconds)
+            await (await self._client.disks.begin_delete(resource_group, name, polling=polling)).result()
+
+        await gone(delete, what, label)
+
+    async def create_disk_from_snapshot(
+        self,
+        resource_group: str,
+        name: str,
+        location: str,
+        snapshot_id: str,
+        tags: Mapping[str, str],
+        disk_type: str = "Premium_LRS",
+        timeout_seconds: float = 3600,
+    ) -> models.Disk:
+        """Make a disk with the content of a snapshot, and wait for it."""
+        what, label = "create the disk", f"{resource_group}/{name}"
+        disk = models.Disk(
+            location=location,
+            tags=dict(tags),
+            sku=models.DiskSku(name=disk_type),
+            properties=models.DiskProperties(
+                creation_data=models.CreationData(create_option="Copy", source_resource_id=snapshot_id)
+            ),
+        )
+        with explaining(what, label):
+            polling = Polling(what, label, self._clock, timeout_seconds)
+            return await (
+                await self._client.disks.begin_create_or_update(resource_group, name, disk, polling=polling)
+            ).result()
+
+    async def get_snapshot(self, resource_group: str, name: str) -> models.Snapshot | None:
+        """The snapshot, or None."""
+        return await found(
+            lambda: self._client.snapshots.get(resource_group, name), "read the snapshot", f"{resource_group}/{name}"
+        )
+
+    async def create_snapshot(
+        self,
+        resource_group: str,
+        name: str,
+        location: str,
+        disk_id: str,
+        tags: Mapping[str, str],
+        timeout_seconds: float = 3600,
+    ) -> models.Snapshot:
+        """Take a full snapshot of a disk, and wait for it."""
+        what, label = "take the snapshot", f"{resource_group}/{name}"
+        snapshot = models.Snapshot(
+            location=location,
+            tags=dict(tags),
+            sku=models.SnapshotSku(name="Standard_LRS"),
+            properties=models.SnapshotProperties(
+                creation_data=models.CreationData(create_option="Copy", source_resource_id=disk_id), incremental=False
+            ),
+        )
+        with explaining(what, label):
+            polling = Polling(what, label, self._clock, timeout_seconds)
+            return await (
+                await self._client.snapshots.begin_create_or_update(resource_group, name, snapshot, polling=polling)
+            ).result()
+
+    async def delete_snapshot(self, resource_group: str, name: str, timeout_seconds: float = 900) -> None:
+        """Delete the snapshot and wait; that there is none counts as done."""
+        what, label = "delete the snapshot", f"{resource_group}/{name}"
+
+        async def delete() -> None:
+            polling = Polling(what, label, self._clock, timeout_seconds)
+            await (await self._client.snapshots.begin_delete(resource_group, name, polling=polling)).result()
+
+        await gone(delete, what, label)

@@ -1,0 +1,337 @@
+"""Compute galleries: image definitions, their versions, and where those are replicated.
+
+A version's provisioning says that Azure has it; it can be deployed in a region as soon as *that region's* replication is
+Completed, which may be much later: `wait_until_replicated` looks at the regions. Times are seconds of the bundle's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from azure.mgmt.compute import models
+from azure.mgmt.compute.aio import ComputeManagementClient
+
+from evergold.azure.compute import merged
+from evergold.azure.errors import explaining, found, gone, raise_failed
+from evergold.azure.pipeline import Polling, wait_until
+from evergold.clock import Clock
+
+Progress = Callable[["Replication"], Awaitable[None]]
+POLL_SECONDS = 60.0  # what Azure asks for itself; status reads of a gallery have a small bucket
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Which image definition: versions belong to it."""
+
+    resource_group: str
+    gallery: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.resource_group}/{self.gallery}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region to publish to, and in how many replicas."""
+
+    name: str
+    replicas: int = 1
+
+
+@dataclass(frozen=True)
+class VersionSpec:
+    """An image version to publish.
+
+    Attributes:
+        version: x.y.z.
+        source_vm_id: the generalised VM it is captured from.
+        regions: must contain `location`.
+        end_of_life: for people to read; Azure goes on serving the version after it.
+
+    """
+
+    version: str
+    location: str
+    source_vm_id: str
+    regions: tuple[Region, ...]
+    storage_account_type: str = "Standard_LRS"
+    end_of_life: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    exclude_from_latest: bool = True
+
+
+@dataclass(frozen=True)
+class RegionState:
+    """How far replication to a region is: Unknown, Replicating, Completed or Failed, and its progress in percent."""
+
+    region: str
+    state: str
+    progress: int
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Replication:
+    """Replication of one version, region by region."""
+
+    regions: tuple[RegionState, ...]
+
+    def state(self, region: str) -> RegionState | None:
+        """One region, by its name ("westus") or display name ("West US"); None if Azure does not list it."""
+        return next((state for state in self.regions if plain(state.region) == plain(region)), None)
+
+    def completed(self, regions: Sequence[str]) -> bool:
+        """Whether every one of these regions is ready to deploy from."""
+        states = [self.state(region) for region in regions]
+        return all(state is not None and state.state == "Completed" for state in states)
+
+
+def plain(region: str) -> str:
+    """A region's name in the form to compare: Azure uses both "westus" and "West US"."""
+    return region.replace(" ", "").casefold()
+
+
+def replication_of(version: models.GalleryImageVersion) -> Replication:
+    """The replication in a version that was read with it; empty where Azure gave none."""
+    status = version.properties.replication_status if version.properties else None
+    return Replication(
+        tuple(
+            RegionState(entry.region or "", _text(entry.state) or "Unknown", entry.progress or 0, entry.details or "")
+            for entry in (status.summary if status else None) or []
+        )
+    )
+
+
+class Galleries:
+    """Compute galleries in one subscription."""
+
+    def __init__(self, client: ComputeManagementClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def get_gallery(self, resource_group: str, name: str) -> models.Gallery | None:
+        """The gallery, or None."""
+        return await found(
+            lambda: self._client.galleries.get(resource_group, name), "read the gallery", f"{resource_group}/{name}"
+        )
+
+    async def get_definition(self, definition: Definition) -> models.GalleryImage | None:
+        """The image definition, or None."""
+        return await found(
+            lambda: self._client.gallery_images.get(definition.resource_group, definition.gallery, definition.name),
+            "read the image definition",
+            str(definition),
+        )
+
+    async def update_definition_tags(
+        self,
+        definition: Definition,
+        set_tags: Mapping[str, str],
+        remove: tuple[str, ...] = (),
+        timeout_seconds: float = 600,
+    ) -> dict[str, str]:
+        """Set and remove tags of the definition, leaving the others; returns what it has now. Waits until that is done."""
+        what, label = "tag the image definition", str(definition)
+        image = await self.get_definition(definition)
+        if image is None:
+            raise_failed(what, label, "ResourceNotFound", "There is no such image definition.")
+        wanted = merged(image.tags, set_tags, remove)
+        if wanted != (image.tags or {}):
+            with explaining(what, label):
+                poller = await self._client.gallery_images.begin_update(
+                    definition.resource_group,
+                    definition.gallery,
+                    definition.name,
+                    models.GalleryImageUpdate(tags=wanted),
+                    polling=self._polling(what, label, timeout_seconds, interval=5),
+                )
+                await poller.result()
+        return wanted
+
+    async def get_version(
+        self, definition: Definition, version: str, *, replication: bool = True
+    ) -> models.GalleryImageVersion | None:
+        """The version, with its replication unless told otherwise; None if there is none."""
+        return await found(
+            lambda: self._client.gallery_image_versions.get(
+                definition.resource_group,
+                definition.gallery,
+                definition.name,
+                version,
+                expand="ReplicationStatus" if replication else None,
+            ),
+            "read the image version",
+            f"{definition}/{version}",
+        )
+
+    async def list_versions(self, definition: Definition) -> list[models.GalleryImageVersion]:
+        """Every version of the definition, in no particular order, without replication."""
+        with explaining("list the image versions", str(definition)):
+            versions = self._client.gallery_image_versions.list_by_gallery_image(
+                definition.resource_group, definition.gallery, definition.name
+            )
+            return [version async for version in versions]
+
+    async def begin_create_version(self, definition: Definition, spec: VersionSpec) -> bool:
+        """Ask for the version to be published; False if there is one of that number already, which is left untouched."""
+        if await self.get_version(definition, spec.version, replication=False) is not None:
+            return False
+        with explaining("publish the image version", f"{definition}/{spec.version}"):
+            await self._client.gallery_image_versions.begin_create_or_update(
+                definition.resource_group,
+                definition.gallery,
+                definition.name,
+                spec.version,
+                version_body(spec),
+                polling=False,
+            )
+        return True
+
+    async def create_version(
+        self,
+        definition: Definition,
+        spec: VersionSpec,
+        timeout_seconds: float,
+        progress: Progress | None = None,
+    ) -> models.GalleryImageVersion:
+        """Have the version, replicated to every region of `spec`: publish it, or wait for the one that is there.
+
+        The caller checks by its tags that a version found there is its own.
+        """
+        await self.begin_create_version(definition, spec)
+        regions = [region.name for region in spec.regions]
+        return await self.wait_until_replicated(definition, spec.version, regions, timeout_seconds, progress=progress)
+
+    async def wait_until_replicated(
+        self,
+        definition: Definition,
+        version: str,
+        regions: Sequence[str],
+        timeout_seconds: float,
+        interval: float = POLL_SECONDS,
+        progress: Progress | None = None,
+    ) -> models.GalleryImageVersion:
+        """The version, once it is provisioned and every one of `regions` is Completed.
+
+        Raises as soon as provisioning or one of the regions has failed. `progress` is told after every look.
+        """
+        what, label = "publish the image version", f"{definition}/{version}"
+
+        async def replicated() -> models.GalleryImageVersion | None:
+            image = await self.get_version(definition, version)
+            if image is None:
+                raise_failed(what, label, "ResourceNotFound", "The version is gone.")
+            replication = replication_of(image)
+            if progress is not None:
+                await progress(replication)
+            states = [replication.state(region) for region in regions]
+            failed = [state for state in states if state is not None and state.state == "Failed"]
+            provisioning = _text(image.properties.provisioning_state if image.properties else None)
+            if failed:
+                details = "; ".join(f"{entry.region}: {entry.details or 'no details'}" for entry in failed)
+                raise_failed(what, label, "ReplicationFailed", f"Gallery replication jobs failed: {details}")
+            if provisioning == "Failed":
+                raise_failed(
+                    what, label, "ProvisioningFailed", "The version is in state Failed; Azure gives no reason."
+                )
+            return image if provisioning == "Succeeded" and replication.completed(regions) else None
+
+        image: models.GalleryImageVersion = await wait_until(
+            replicated, what, label, self._clock, timeout_seconds, interval
+        )
+        return image
+
+    async def update_version(
+        self,
+        definition: Definition,
+        version: str,
+        *,
+        exclude_from_latest: bool | None = None,
+        set_tags: Mapping[str, str] | None = None,
+        remove: tuple[str, ...] = (),
+        timeout_seconds: float = 3600,
+    ) -> models.GalleryImageVersion:
+        """Change what can be changed of a version, leaving the rest as it is, and wait until that is done.
+
+        Reads the version, and puts it back changed, as Azure's own command line does; sends nothing if it is so already.
+        """
+        what, label = "update the image version", f"{definition}/{version}"
+        image = await self.get_version(definition, version, replication=False)
+        if image is None:
+            raise_failed(what, label, "ResourceNotFound", "There is no such image version.")
+        tags = merged(image.tags, set_tags or {}, remove)
+        profile = image.properties.publishing_profile if image.properties else None
+        excluded = bool(profile and profile.exclude_from_latest)
+        wanted = excluded if exclude_from_latest is None else exclude_from_latest
+        if tags == (image.tags or {}) and wanted == excluded:
+            return image
+        image.tags = tags
+        if profile is not None:
+            profile.exclude_from_latest = wanted
+        with explaining(what, label):
+            poller = await self._client.gallery_image_versions.begin_create_or_update(
+                definition.resource_group,
+                definition.gallery,
+                definition.name,
+                version,
+                image,
+                polling=self._polling(what, label, timeout_seconds, interval=10),
+            )
+            return await poller.result()
+
+    async def delete_version(self, definition: Definition, version: str, timeout_seconds: float = 3600) -> None:
+        """Delete the version and wait; that there is none counts as done."""
+        what, label = "delete the image version", f"{definition}/{version}"
+
+        async def delete() -> None:
+            poller = await self._client.gallery_image_versions.begin_delete(
+                definition.resource_group,
+                definition.gallery,
+                definition.name,
+                version,
+                polling=self._polling(what, label, timeout_seconds),
+            )
+            await poller.result()
+
+        await gone(delete, what, label)
+
+    def _polling(self, what: str, label: str, timeout_seconds: float, interval: float = POLL_SECONDS) -> Any:
+        return Polling(what, label, self._clock, timeout_seconds, interval)
+
+
+def version_body(spec: VersionSpec) -> models.GalleryImageVersion:
+    """The request body for a new version."""
+    return models.GalleryImageVersion(
+        location=spec.location,
+        tags=dict(spec.tags),
+        properties=models.GalleryImageVersionProperties(
+            storage_profile=models.GalleryImageVersionStorageProfile(
+                source=models.GalleryArtifactVersionFullSource(virtual_machine_id=spec.source_vm_id)
+            ),
+            publishing_profile=models.GalleryImageVersionPublishingProfile(
+                exclude_from_latest=spec.exclude_from_latest,
+                end_of_life_date=spec.end_of_life,
+                storage_account_type=spec.storage_account_type,
+                target_regions=[
+                    models.TargetRegion(
+                        name=region.name,
+                        regional_replica_count=region.replicas,
+                        storage_account_type=spec.storage_account_type,
+                    )
+                    for region in spec.regions
+                ],
+            ),
+            safety_profile=models.GalleryImageVersionSafetyProfile(
+                allow_deletion_of_replicated_locations=True, block_deletion_before_end_of_life=False
+            ),
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    return str(getattr(value, "value", value) or "")
