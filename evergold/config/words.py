@@ -59,6 +59,8 @@ class _Mistake:
 def problems_of(error: ValidationError, document: Document, model: type[BaseModel]) -> Iterator[Problem]:
     """Each error once, at its place in the document."""
     for details in error.errors(include_url=False):
+        if details["type"] == "too_short" and details["input"]:
+            continue  # the list is not empty: its items were refused, and each says why by itself
         place, known = _locate(details["loc"], model)
         context: Mapping[str, Any] = details.get("ctx") or {}
         if details["type"] == PROBLEM and context["field"]:
