@@ -151,6 +151,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
                 self.patience.attempts,
                 reason,
             )
+            await _release(response)
             await self.clock.sleep(wait)
             waited += wait
 
@@ -300,6 +301,13 @@ async def wait_until(
             raise took_too_long(what, resource, timeout_seconds)
         await clock.sleep(min(interval, left))
     return result
+
+
+async def _release(response: PipelineResponse[Any, Any] | None) -> None:
+    """Give the connection of an unread answer back before waiting, so that waiting holds none."""
+    close = getattr(response.http_response, "close", None) if response is not None else None
+    if close is not None:
+        await close()
 
 
 def _label(request: PipelineRequest[Any]) -> str:
