@@ -112,7 +112,7 @@ class _Reader:
         self.lines.setdefault(path, node.start_mark.line + 1)
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, ScalarNode) else "?"
+            key = _whole(key_node.value) if isinstance(key_node, ScalarNode) else "?"
             line = key_node.start_mark.line + 1
             place = (*path, key)
             if key in data:
@@ -145,12 +145,27 @@ class _Reader:
         return self._value(node, path)
 
     def _scalar(self, node: Node, path: Place) -> Any:
+        line = self.lines[path]
         if node.tag in _TEXTS:
-            return node.value
-        if node.tag in _SCALARS:
+            text = _whole(node.value)
+            if text != node.value:
+                self._note(
+                    line, path, "has half a character in it", "Type the character itself instead of its \\u code."
+                )
+            return text
+        if node.tag not in _SCALARS:
+            self._note(line, path, f"has the tag {node.tag}", "Remove the tag; write a plain value.")
+            return None
+        try:
             return self._yaml.constructor.construct_object(node)
-        self._note(self.lines[path], path, f"has the tag {node.tag}", "Remove the tag; write a plain value.")
-        return None
+        except (ValueError, KeyError):
+            self._note(line, path, "is not what its tag says", "Remove the tag; write a plain value.")
+            return None
 
     def _note(self, line: int, path: Place, message: str, remedy: str) -> None:
         self.problems.append(Problem(self._shown, line, field_name(path), message, remedy))
+
+
+def _whole(text: str) -> str:
+    """The text with halves of characters (lone surrogates, which cannot be printed or sent) replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

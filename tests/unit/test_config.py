@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evergold.config.clouds import CLOUDS
 from evergold.config.load import (
     ConfigError,
+    Problem,
     list_environments,
     list_image_sets,
     load_environment,
@@ -146,6 +149,15 @@ def environment_refused(repository: Path) -> Refusal:
         return str(caught.value)
 
     return refusal
+
+
+def problems_in_office() -> tuple[Problem, ...]:
+    """What is wrong in the image set; nothing when it loads."""
+    try:
+        load_image_set("office")
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 # What is accepted
@@ -325,6 +337,11 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(refused: Refusal) ->
     ("change", "said"),
     [
         (("sku: win11", "sku: !secret win11"), ":9: source.sku: has the tag !secret. What to do: Remove the tag;"),
+        (("sku: win11", "sku: !!int win"), ":9: source.sku: is not what its tag says. What to do: Remove the tag;"),
+        (
+            ("sku: win11", r'sku: "\ud800"'),
+            ":9: source.sku: has half a character in it. What to do: Type the character",
+        ),
         (("rollout:\n", "rollout:\n  <<: {warn_minutes: 5}\n"), ":21: rollout.<<: is not a plain key."),
         (("rollout:\n", "rollout: &r\n  self: *r\n"), ":21: rollout.self: contains itself."),
     ],
@@ -575,6 +592,24 @@ def test_each_problem_is_data_for_other_ways_of_showing_it(repository: Path) -> 
     assert (problem.file, problem.line, problem.field) == ("deployments/image_sets/office.yaml", 2, "environment")
     assert problem.message == 'there is no environment "lap"'
     assert problem.remedy == 'Did you mean "lab"? Known environments: lab.'
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    at=st.integers(0, len(IMAGE_SET)),
+    cut=st.integers(0, 30),
+    put=st.sampled_from(
+        ["", ": ", "- ", "\t", '"', "!!int x", "&a", "*a", ".nan", "null", "[]", "{}", '"\\ud800"', "\0", "---\n", "é"]
+    ),
+)
+def test_however_a_file_is_damaged_the_answer_is_in_our_own_words(
+    repository: Path, at: int, cut: int, put: str
+) -> None:
+    file = repository / "deployments/image_sets/office.yaml"
+    file.write_text(IMAGE_SET[:at] + put + IMAGE_SET[at + cut :], encoding="utf-8")
+    problems = problems_in_office()
+    assert all(str(each).startswith("deployments/image_sets/office.yaml") and each.remedy for each in problems)
+    assert not [each for each in problems if "cannot stand here" in each.message], "a mistake without words of its own"
 
 
 # What is shipped
