@@ -36,7 +36,8 @@ class AzureFailure(Exception):  # noqa: N818  (it is what happened, and reads so
     Attributes:
         what: what was being done, as a verb phrase ("create the virtual machine").
         resource: the name or id of what it was done to.
-        code: Azure's error code, or one of ours: ConnectionFailed, NoAnswer, TookTooLong, AuthenticationFailed, Http<nnn>.
+        code: Azure's error code, or one of ours: ConnectionFailed, NoAnswer, UnreadableAnswer,
+            TookTooLong, AuthenticationFailed, Http<nnn>.
         message: Azure's own words.
         retryable: True if the same call may succeed later with nothing changed by a person.
         remedy: what to do next.
@@ -126,7 +127,7 @@ RULES: tuple[Rule, ...] = (
         ("OperationNotAllowed",),
         r"Cannot modify extensions in the VM when the VM is not running",
         False,
-        "Start the VM first.",
+        "Start the VM first, then try again.",
     ),
     Rule(
         ("OperationNotAllowed",),
@@ -294,6 +295,12 @@ RULES: tuple[Rule, ...] = (
     ),
     # Ours, for when no answer says anything.
     Rule(("ConnectionFailed",), "", True, "Check the network, proxy and DNS between here and this address."),
+    Rule(
+        ("UnreadableAnswer",),
+        "",
+        True,
+        "Something between here and Azure answered in its place (a proxy, a gateway): try later, or look at the proxy.",
+    ),
     Rule(("NoAnswer",), "", True, "The answer did not arrive: read the resource to see whether it was done."),
     Rule(("TookTooLong",), "", False, "Look at the resource in the portal; the operation may still end by itself."),
 )
@@ -349,6 +356,8 @@ def explaining(what: str, resource: str) -> Iterator[None]:
         yield
     except AzureError as error:
         raise failure_from(error, what, resource) from error
+    except json.JSONDecodeError as error:  # what some SDK clients raise over a gateway's HTML page
+        raise failure(what, resource, Refusal("UnreadableAnswer", f"The answer is not JSON: {error}.")) from error
 
 
 async def found(call: Callable[[], Awaitable[T]], what: str, resource: str) -> T | None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
 from azure.monitor.query import LogsQueryPartialResult, LogsTable
 from azure.monitor.query.aio import LogsQueryClient
 
@@ -54,12 +53,18 @@ class Logs:
         Returns the first result table. Raises an `AzureFailure` if the workspace or the query is refused.
         """
         workspace = workspace_id or self._workspace_id
+        statuses: list[int] = []
         async with self._turns:
             with explaining(what, f"workspace {workspace}"):
                 try:
-                    answer = await self._client.query_workspace(workspace, kql, timespan=timespan)
-                except HttpResponseError as error:
-                    if error.status_code == 204:  # what an empty workspace answers
+                    answer = await self._client.query_workspace(
+                        workspace,
+                        kql,
+                        timespan=timespan,
+                        raw_response_hook=lambda response: statuses.append(response.http_response.status_code),
+                    )
+                except ValueError:
+                    if statuses[-1:] == [204]:  # an empty workspace; the SDK stumbles over the absent body
                         return Whole([])
                     raise
         if isinstance(answer, LogsQueryPartialResult):
