@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class AzureFailure(Exception):  # noqa: N818  (it is what happened, and reads so
         what: what was being done, as a verb phrase ("create the virtual machine").
         resource: the name or id of what it was done to.
         code: Azure's error code, or one of ours: ConnectionFailed, NoAnswer, UnreadableAnswer,
-            TookTooLong, AuthenticationFailed, Http<nnn>.
+            UntrustedCertificate, TookTooLong, AuthenticationFailed, Http<nnn>.
         message: Azure's own words.
         retryable: True if the same call may succeed later with nothing changed by a person.
         remedy: what to do next.
@@ -294,6 +295,12 @@ RULES: tuple[Rule, ...] = (
         "Check that it exists and that its name is right.",
     ),
     # Ours, for when no answer says anything.
+    Rule(
+        ("UntrustedCertificate",),
+        "",
+        False,
+        "If this is the simulator or a proxy that opens TLS, name its authority as ca_file in the environment file.",
+    ),
     Rule(("ConnectionFailed",), "", True, "Check the network, proxy and DNS between here and this address."),
     Rule(
         ("UnreadableAnswer",),
@@ -342,11 +349,22 @@ def failure_from(error: AzureError, what: str, resource: str) -> AzureFailure:
         return failure(what, resource, _refusal_in(error, status), status)
     if isinstance(error, ClientAuthenticationError):
         return failure(what, resource, Refusal("AuthenticationFailed", _one_line(error)))
+    if untrusted(error):
+        return failure(what, resource, Refusal("UntrustedCertificate", _one_line(error)))
     if isinstance(error, ServiceRequestError):
         return failure(what, resource, Refusal("ConnectionFailed", _one_line(error)))
     if isinstance(error, ServiceResponseError):
         return failure(what, resource, Refusal("NoAnswer", _one_line(error)))
     return failure(what, resource, Refusal(type(error).__name__, _one_line(error)))
+
+
+def untrusted(error: BaseException | None) -> bool:
+    """Whether a connection failed because the other side's certificate is not trusted."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

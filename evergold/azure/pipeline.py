@@ -11,6 +11,7 @@ Promises:
   Nothing else is tried again here: what a 409 means is for the caller to decide. One wait is at most 300 s, one
   request is sent at most 8 times and waits at most 30 minutes in all. Each new try is logged with its reason.
 - *Pace*: requests leave no faster than Azure Resource Manager's documented buckets refill, per subscription.
+- *Trust*: a certificate that cannot be trusted is refused at once.
 - *Silence*: headers and bodies are never logged.
 """
 
@@ -39,7 +40,7 @@ from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 
-from evergold.azure.errors import ANSWER_LATER, took_too_long
+from evergold.azure.errors import ANSWER_LATER, took_too_long, untrusted
 from evergold.clock import Clock
 
 log = logging.getLogger("evergold.azure")
@@ -105,6 +106,9 @@ class Patience:
     longest_in_all: float = 1800.0
 
 
+# Marks an error that a retry policy has given up on: getting a token happens inside the request that needs it, and has
+# a retry policy of its own, whose tries must not be multiplied.
+GIVEN_UP = "evergold_given_up"
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
 
@@ -132,13 +136,14 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
             except ClientAuthenticationError:
                 raise
             except (ServiceRequestError, ServiceResponseError, IncompleteReadError) as lost:
-                if not repeatable:
+                if not repeatable or untrusted(lost) or getattr(lost, GIVEN_UP, False):
                     raise
                 error, reason = lost, f"{type(lost).__name__}: {lost}"
             wait = self._wait(response, attempt)
             if attempt >= self.patience.attempts or waited + wait > self.patience.longest_in_all:
                 log.warning("Giving up on %s after %d tries: %s.", _label(request), attempt, reason)
                 if error is not None:
+                    setattr(error, GIVEN_UP, True)
                     raise error
                 assert response is not None
                 return response

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 
 import pytest
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
@@ -202,6 +203,32 @@ def test_the_identitys_own_retries_go_by_the_clock() -> None:
         return [token.at for token in tiny.tokens]
 
     assert with_azure(body) == [0, 1, 121]
+
+
+def test_a_token_service_that_is_away_is_tried_eight_times_and_not_eight_times_eight() -> None:
+    async def body(azure: Azure, tiny: TinyAzure) -> tuple[AzureFailure, int]:
+        tiny.on("POST", "/token", ServiceRequestError("refused"))
+        with pytest.raises(AzureFailure) as caught:
+            await azure.compute.get_vm("rg", "a")
+        return caught.value, len(tiny.tokens)
+
+    failure, asked = with_azure(body)
+    assert (failure.code, asked) == ("ConnectionFailed", 8)
+
+
+def test_a_certificate_that_is_not_trusted_is_refused_at_once() -> None:
+    untrusted = ServiceRequestError("Cannot connect")
+    untrusted.__cause__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
+
+    async def body(azure: Azure, tiny: TinyAzure) -> tuple[AzureFailure, int]:
+        tiny.on("GET", "/a", untrusted)
+        with pytest.raises(AzureFailure) as caught:
+            await azure.compute.get_vm("rg", "a")
+        return caught.value, len(tiny.requests("GET"))
+
+    failure, sent = with_azure(body)
+    assert (failure.code, failure.retryable, sent) == ("UntrustedCertificate", False, 1)
+    assert "ca_file" in failure.remedy
 
 
 def test_a_wrong_secret_is_named_as_such_and_tried_once() -> None:
