@@ -1,0 +1,211 @@
+"""Acting: one function for each kind of action that the planner may ask for.
+
+The planner decided on what was seen a moment ago. Whatever cannot be undone (a sign-out, a removal, a power-off, a deletion) is therefore
+looked at once more, here, just before it is done, and left alone when it is no longer as the planner saw it: `Deferred` says why, and the
+next tick plans again. Every action can be done twice with the effect of once, and a process that dies between two of its calls
+leaves something that the next observation shows.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from evergold import tags
+from evergold.azure import Azure
+from evergold.azure.desktops import short_name
+from evergold.azure.ids import ResourceId, same
+from evergold.config.models import ImageSet, Pool, RolloutPolicy
+from evergold.rollout.model import Action, Host, Snapshot, Target
+
+log = logging.getLogger("evergold.rollout")
+
+MESSAGE_TITLE = "Your desktop is about to be updated"
+
+
+class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved on, and the next plan takes that in)
+    """An action that was not done because things are no longer as they were when it was planned."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rollout acts: the pool, and what its image set says about it."""
+
+    azure: Azure
+    image_set: ImageSet
+    pool: Pool
+    policy: RolloutPolicy
+    target: Target
+
+    @property
+    def pool_id(self) -> ResourceId:
+        """The host pool's resource id."""
+        return ResourceId(
+            self.azure.environment.subscription_id,
+            self.pool.resource_group,
+            "Microsoft.DesktopVirtualization/hostPools",
+            (self.pool.name,),
+        )
+
+    @property
+    def hosts_group(self) -> str:
+        """The resource group of the hosts' VMs."""
+        return self.pool.hosts.resource_group
+
+
+Act = Callable[[Place, Host, Action], Awaitable[None]]
+
+
+async def drain(place: Place, host: Host, action: Action) -> None:
+    """Drain mode on, noted with its time on the VM. Noted first: what was drained by us can then always be told and put back."""
+    moment = tags.format_time(place.azure.clock.now())
+    if tags.DRAINED_AT not in host.tags:
+        await _tag(place, host, {tags.DRAINED_AT: moment})
+    await _allow(place, host, False)
+    log.info("%s: drain mode on: %s", host.name, action.reason)
+
+
+async def undrain(place: Place, host: Host, action: Action) -> None:
+    """Drain mode off again on an outdated host, and the note of it removed."""
+    await _allow(place, host, True)
+    await _tag(place, host, {}, remove=(tags.DRAINED_AT, tags.WARNED_AT, tags.EMPTY_SINCE))
+    log.info("%s: drain mode off again: %s", host.name, action.reason)
+
+
+async def allow_sessions(place: Place, host: Host, action: Action) -> None:
+    """A new host begins to serve."""
+    await _allow(place, host, True)
+    log.info("%s: serving: %s", host.name, action.reason)
+
+
+async def warn(place: Place, host: Host, action: Action) -> None:
+    """Tells every user on the host, then notes when. In this order: nobody is ever signed out on a note alone."""
+    minutes = place.policy.warn_minutes
+    body = place.policy.warning_message.format(minutes=minutes, reason=f"An update of {place.image_set.name} is ready")
+    for session in host.sessions:
+        await place.azure.desktops.send_message(
+            place.pool.resource_group, place.pool.name, _registered(host), session.id, MESSAGE_TITLE, body
+        )
+    await _tag(place, host, {tags.WARNED_AT: tags.format_time(place.azure.clock.now())})
+    log.info("%s: told %d users that they have %d minutes: %s", host.name, len(host.sessions), minutes, action.reason)
+
+
+async def sign_out(place: Place, host: Host, action: Action) -> None:
+    """Signs out the users that the action names, each only if the warning is still older than the notice they were given."""
+    vm = await _frozen_vm_tags(place, host)
+    warned = tags.parse_time(vm.get(tags.WARNED_AT, ""))
+    if warned is None or place.azure.clock.now() - warned < timedelta(minutes=place.policy.warn_minutes):
+        raise Deferred(f"{host.name}: its users have not had their {place.policy.warn_minutes} minutes yet")
+    for session in [each for each in host.sessions if each.id in action.sessions]:
+        await place.azure.desktops.sign_out(place.pool.resource_group, place.pool.name, _registered(host), session.id)
+        log.info("%s: signed out %s: %s", host.name, session.user, action.reason)
+
+
+async def remove_from_pool(place: Place, host: Host, action: Action) -> None:
+    """The broker forgets the host, if nobody is on it and nobody can get on to it."""
+    await _frozen_vm_tags(place, host)
+    await _refuse_users(place, host)
+    await place.azure.desktops.delete_session_host(place.pool.resource_group, place.pool.name, _registered(host))
+    log.info("%s: removed from the pool: %s", host.name, action.reason)
+
+
+async def deallocate(place: Place, host: Host, action: Action) -> None:
+    """Switches an outdated host off. Only once the broker does not know it any more: nobody can be on it then."""
+    await _frozen_vm_tags(place, host)
+    name = host.session_host_name or host.name
+    if await place.azure.desktops.get_session_host(place.pool.resource_group, place.pool.name, name) is not None:
+        raise Deferred(f"{host.name}: the broker still knows it")
+    await place.azure.compute.begin_deallocate(place.hosts_group, host.name)
+    log.info("%s: switched off: %s", host.name, action.reason)
+
+
+async def mark_retired(place: Place, host: Host, action: Action) -> None:
+    """Notes until when the host is kept: the way back."""
+    now = place.azure.clock.now()
+    until = now + timedelta(days=place.policy.retain_days)
+    await _tag(place, host, {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)})
+    log.info("%s: retired, kept until %s UTC: %s", host.name, f"{until:%Y-%m-%d %H:%M}", action.reason)
+
+
+async def delete_failed(place: Place, host: Host, action: Action) -> None:
+    """Removes a new host that did not come up, counting it first: the count outlives the host."""
+    failed = place.target.failures_before + 1
+    await _refuse_users(place, host)
+    pool = place.pool
+    await place.azure.desktops.update_host_pool_tags(
+        pool.resource_group, pool.name, {tags.FAILURES: f"{place.target.refresh}|{failed}"}
+    )
+    if host.registered:
+        await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
+    await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
+    log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, failed, action.reason)
+
+
+async def freeze(place: Place, snapshot: Snapshot, names: tuple[str, ...]) -> None:
+    """Marks the hosts that this rollout replaces, each with its own VM id: only they are ever touched."""
+    for host in snapshot.hosts:
+        if host.name in names:
+            await _tag(place, host, {tags.REPLACE: tags.frozen_value(place.target.refresh, host.vm_id)})
+
+
+async def _tag(place: Place, host: Host, values: dict[str, str], remove: tuple[str, ...] = ()) -> None:
+    await place.azure.compute.update_vm_tags(place.hosts_group, host.name, values, remove)
+
+
+async def _allow(place: Place, host: Host, allow: bool) -> None:
+    """Sets drain mode and reads it back: another tool may hold it the other way."""
+    group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
+    await place.azure.desktops.set_allow_new_session(group, pool, name, allow)
+    seen = await place.azure.desktops.get_session_host(group, pool, name)
+    if seen is None or seen.allow_new_session is not allow:
+        raise Deferred(
+            f"{host.name}: drain mode was set and is not so: another tool, such as a scaling plan, may set it too"
+        )
+
+
+async def _frozen_vm_tags(place: Place, host: Host) -> dict[str, str]:
+    """The VM's tags as they are now, having made sure that it is the very VM that was frozen into this rollout."""
+    vm = await place.azure.compute.get_vm(place.hosts_group, host.name)
+    if vm is None or vm.properties is None or not same(vm.id, host.vm_resource_id) or vm.properties.vm_id != host.vm_id:
+        raise Deferred(f"{host.name}: it is not the VM that was to be replaced any more")
+    now = dict(vm.tags or {})
+    if tags.KEEP in now:
+        raise Deferred(f"{host.name}: somebody has tagged it {tags.KEEP}")
+    if now.get(tags.REPLACE) != tags.frozen_value(place.target.refresh, host.vm_id):
+        raise Deferred(f"{host.name}: it is not marked for this rollout any more")
+    return now
+
+
+async def _refuse_users(place: Place, host: Host) -> None:
+    """Raises Deferred unless the broker, asked now, shows the host closed and empty."""
+    if not host.registered:
+        return
+    group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
+    seen = await place.azure.desktops.get_session_host(group, pool, name)
+    if seen is None:
+        return
+    sessions = await place.azure.desktops.list_user_sessions_on(group, pool, name)
+    if seen.allow_new_session or seen.sessions or sessions:
+        raise Deferred(f"{host.name}: the broker shows {len(sessions)} sessions on it, or lets new ones on")
+
+
+def _registered(host: Host) -> str:
+    return short_name(host.session_host_name or host.name)
+
+
+def is_running(vm_power: str) -> bool:
+    """Whether a power state means that somebody could be using the machine."""
+    return vm_power in ("running", "starting", "stopping", "unknown")
+
+
+ACTS: dict[str, Act] = {
+    "drain": drain,
+    "undrain": undrain,
+    "allow_sessions": allow_sessions,
+    "warn": warn,
+    "sign_out": sign_out,
+    "remove_from_pool": remove_from_pool,
+    "deallocate": deallocate,
+    "mark_retired": mark_retired,
+    "delete_failed": delete_failed,
+}

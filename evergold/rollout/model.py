@@ -1,0 +1,186 @@
+"""What the planner sees and what it answers: plain data.
+
+A `Snapshot` is one look at a pool, a `Target` what the rollout is for, a `Policy` how it may be done. A `Plan` holds the actions to
+take now and, for every host, its state and the reason in words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Self
+
+ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A user's session as the broker lists it, active or disconnected."""
+
+    id: str
+    user: str
+    state: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Host:
+    """A VM of the pool, registered or not, or a registration without a VM.
+
+    Attributes:
+        name: the VM's name.
+        vm_id: the GUID Azure gave this very VM; one made later under the same name has another.
+        image_version_id: resource id of the gallery version it was made from, or None.
+        power: "running", "starting", "stopping", "stopped", "deallocating", "deallocated" or "unknown".
+        registered: whether the broker knows it; the fields from `status` on mean nothing otherwise.
+        session_count: sessions of every state.
+        health_checks: names of the AVD health checks that fail.
+
+    """
+
+    name: str
+    vm_resource_id: str
+    vm_id: str
+    image_version_id: str | None
+    power: str
+    provisioning_state: str
+    created_at: datetime | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    registered: bool = False
+    session_host_name: str | None = None
+    status: str | None = None
+    allow_new_session: bool = False
+    session_count: int = 0
+    last_heartbeat: datetime | None = None
+    health_checks: tuple[str, ...] = ()
+    sessions: tuple[Session, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The host pool's own settings."""
+
+    resource_id: str
+    max_session_limit: int
+    load_balancer_type: str
+    host_pool_type: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at a pool. `complete` is False where a read failed or the reads do not fit together; `problem` says why."""
+
+    taken_at: datetime
+    pool: Pool
+    hosts: tuple[Host, ...]
+    complete: bool = True
+    problem: str = ""
+
+    @classmethod
+    def incomplete(cls, taken_at: datetime, problem: str) -> Self:
+        """A look that failed: nothing can be said of the pool."""
+        return cls(taken_at, Pool("", 0, "", ""), (), complete=False, problem=problem)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a rollout is for, frozen when it starts.
+
+    Attributes:
+        size: hosts that the pool had when the rollout came to it, and shall have when it is done.
+        name_prefix: of new hosts' names.
+        canary_only: only have one checked host, in drain mode, and touch nothing else.
+        canary_proven: this version has already served elsewhere, so that no host of this pool need go first.
+        failures_before: new hosts that failed and were removed already.
+        hold: why a person has stopped it, or None.
+
+    """
+
+    refresh: str
+    image_version_id: str
+    size: int
+    name_prefix: str
+    canary_only: bool = False
+    canary_proven: bool = False
+    failures_before: int = 0
+    hold: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a rollout may be done; as in the image set, in plain numbers."""
+
+    release_method: ReleaseMethod = "opportunistic"
+    surge: int = 1
+    floor_percent: int = 80
+    warn_minutes: int = 5
+    settle_minutes: int = 5
+    min_drain_minutes: int = 15
+    heartbeat_max_age_minutes: int = 5
+    join_timeout_minutes: int = 90
+    failure_budget: int = 1
+    scheduled_start: datetime | None = None
+    allowed_failing_health_checks: tuple[str, ...] = ()
+
+
+class Kind(StrEnum):
+    """What can be done to a host."""
+
+    CREATE = "create"
+    CHECK = "check"
+    ALLOW_SESSIONS = "allow sessions"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    NOTE_EMPTY = "note empty"
+    WARN = "warn"
+    SIGN_OUT = "sign out"
+    REMOVE_FROM_POOL = "remove from pool"
+    DEALLOCATE = "deallocate"
+    MARK_RETIRED = "mark retired"
+    DELETE_FAILED = "delete failed"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do now to one host, and why. `sessions` names the sessions that a sign-out or a warning is for."""
+
+    kind: Kind
+    host: str
+    reason: str
+    sessions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """Where one host stands, in a word, and why it is left there or what happens to it next."""
+
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do now, and how things stand.
+
+    Attributes:
+        notes: for every host of the snapshot, by name.
+        waiting_for: what the rollout waits for when there is nothing to do, in words; "" otherwise.
+        done: the pool is where it should be.
+        halted: why the rollout stopped by itself, in a paragraph; None while it goes on.
+        capacity_percent: session slots open to new sessions, as a share of the pool's nominal capacity.
+        replaced: outdated hosts that are out of the way.
+        total: outdated hosts that this rollout replaces.
+        users_to_move: sessions on outdated hosts.
+
+    """
+
+    actions: tuple[Action, ...] = ()
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    waiting_for: str = ""
+    done: bool = False
+    halted: str | None = None
+    capacity_percent: int = 0
+    replaced: int = 0
+    total: int = 0
+    users_to_move: int = 0

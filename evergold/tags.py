@@ -1,0 +1,71 @@
+"""The tags in which a rollout's progress stands: Azure is the database, and these are its columns.
+
+Times are ISO 8601 in UTC to the second ("2026-11-12T20:00:00Z"). Azure allows 512 characters for a tag's name, 256 for its value and
+50 tags on a resource.
+"""
+
+from datetime import UTC, datetime
+
+# On everything that a refresh makes.
+REFRESH = "evergold-refresh"
+IMAGE_SET = "evergold-image-set"
+
+# On the VMs of session hosts.
+POOL = "evergold-pool"  # the host pool's id: retained hosts, which no pool knows any more, are found by it
+REPLACE = "evergold-replace"  # "<refresh>/<vmId>": this very VM is to be replaced by that refresh
+WAS_DRAINED = "evergold-was-drained"  # it was in drain mode before the rollout came, and stays so if the rollout halts
+DRAINED_AT = "evergold-drained-at"
+WARNED_AT = "evergold-warned-at"
+EMPTY_SINCE = "evergold-empty-since"  # when the broker was first seen to report no session on it
+CHECKED_AT = "evergold-checked-at"  # a new host passed its checks
+FAILED = "evergold-failed"  # why a new host did not come up
+RETIRED_AT = "evergold-retired-at"
+RETAIN_UNTIL = "evergold-retain-until"
+WARNED_USERS = "evergold-warned-users"  # how many users were warned on it, and signed out of it: for the report
+MOVED_USERS = "evergold-moved-users"
+KEEP = "evergold-keep"  # any value: never touched
+
+# On host pools.
+LEASE = "evergold-lease"  # "<refresh>|<holder>|<until>"
+ROLLOUT = "evergold-rollout"  # "<refresh>|<size>": how many hosts the pool had when that refresh came to it
+FAILURES = "evergold-failures"  # "<refresh>|<count>"
+LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"
+
+# On image versions.
+STATE = "evergold-state"
+SOURCE = "evergold-source"
+NOTES = "evergold-notes"
+APPROVED_BY = "evergold-approved-by"
+APPROVED_AT = "evergold-approved-at"
+APPROVED_DIGEST = "evergold-approved-digest"
+DECISION = "evergold-decision"
+
+# On the image definition: the refresh that is under way.
+REFRESH_NOW = "evergold-refresh-now"
+REFRESH_VERSION = "evergold-refresh-version"
+REFRESH_SOURCE = "evergold-refresh-source"
+
+
+def format_time(moment: datetime) -> str:
+    """A moment as a tag's value."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(value: str | None) -> datetime | None:
+    """The moment in a tag's value; None where there is none, or none that can be read."""
+    try:
+        moment = datetime.fromisoformat(value) if value else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def frozen_value(refresh: str, vm_id: str) -> str:
+    """The value of REPLACE for one VM."""
+    return f"{refresh}/{vm_id.lower()}"
+
+
+def of_refresh(value: str | None, refresh: str) -> str | None:
+    """What a pool's tag "<refresh>|<value>" says of this refresh; None where it speaks of another or is absent."""
+    owner, _, rest = (value or "").partition("|")
+    return rest if owner == refresh and rest else None

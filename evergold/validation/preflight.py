@@ -1,0 +1,358 @@
+"""Preflight: everything that would fail in hour three, found in minute one, before anything in Azure has changed.
+
+Each check looks at one thing and says what it found and what to do about it. All of them run, side by side; a check that
+cannot look (Azure did not answer, the right to read is missing) is `unknown`, which counts as a failure: what nobody could see is
+not fine.
+"""
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from evergold.validation.verdicts import Check
+
+from evergold.azure import Azure, AzureFailure
+from evergold.azure.compute import MarketplaceImage
+from evergold.azure.galleries import Definition, replication_of
+from evergold.azure.ids import ResourceId, image_version_id
+from evergold.config.load import load_environment
+from evergold.config.models import GalleryVersionSource, ImageSet, Pool
+from evergold.config.permissions import ScopeKind, actions_needed
+
+# Azure keeps five addresses of every subnet for itself (learn.microsoft.com, "Azure Virtual Network FAQ").
+RESERVED_ADDRESSES = 5
+# What a host pool says where nobody has set a limit: no capacity can be computed from it.
+NO_SESSION_LIMIT = 999999
+
+Look = Callable[[], Awaitable[list[Check]]]
+
+
+class PreflightError(Exception):
+    """A refresh or rollout that was refused before anything was changed; says everything that stands in its way."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Machines that will exist at the same time: `count` of `size` on `subnet_id`, above what is there now."""
+
+    size: str
+    subnet_id: str
+    count: int
+
+
+def connect_for(image_set: ImageSet) -> Azure:
+    """The Azure that an image set's environment names."""
+    return Azure.connect(load_environment(image_set.environment))
+
+
+def refuse_unless_passed(checks: Iterable[Check], what: str) -> None:
+    """Raises PreflightError naming every check that failed or could not be made."""
+    bad = [check for check in checks if check.verdict in ("fail", "unknown")]
+    if bad:
+        listed = "\n".join(f"- {check.name}: {check.measured} What to do: {check.remedy}" for check in bad)
+        raise PreflightError(f"{what} was not started; nothing in Azure was changed.\n{listed}")
+
+
+async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
+    """Everything that a refresh of the image set needs."""
+    pools = [pool for ring in image_set.rings for pool in ring.pools]
+    build = Machines(image_set.build.vm_size, image_set.build.subnet_id, 1)
+    looks: list[tuple[str, Look]] = [
+        ("gallery", partial(_definition, azure, image_set)),
+        ("image source", partial(_source, azure, image_set)),
+        ("log workspace", partial(_workspace, azure)),
+        *_looks_at_pools(azure, image_set, pools),
+        *_looks_at_room(azure, image_set, [build, *await _machines(azure, image_set, pools)]),
+    ]
+    looks += [
+        (f"rights in {group}", partial(_rights, azure, group, kinds))
+        for group, kinds in _groups(image_set, pools).items()
+    ]
+    return await _run(looks)
+
+
+async def check_rollout(azure: Azure, image_set: ImageSet, pool: Pool, version: str) -> list[Check]:
+    """Everything that moving one pool to a version needs."""
+    looks: list[tuple[str, Look]] = [
+        ("image version", partial(_version, azure, image_set, version)),
+        *_looks_at_pools(azure, image_set, [pool]),
+        *_looks_at_room(azure, image_set, await _machines(azure, image_set, [pool])),
+    ]
+    return await _run(looks)
+
+
+async def _run(looks: list[tuple[str, Look]]) -> list[Check]:
+    found = await asyncio.gather(*(_look(name, look) for name, look in looks))
+    return [check for checks in found for check in checks]
+
+
+async def _look(name: str, look: Look) -> list[Check]:
+    try:
+        return await look()
+    except AzureFailure as failure:
+        measured = f"could not be read: {failure.code}: {failure.message}"
+        return [Check(name=name, verdict="unknown", measured=measured, threshold="can be read", remedy=failure.remedy)]
+
+
+def _passed(name: str, measured: str, threshold: str) -> Check:
+    return Check(name=name, verdict="pass", measured=measured, threshold=threshold, remedy="")
+
+
+def _failed(name: str, measured: str, threshold: str, remedy: str) -> Check:
+    return Check(name=name, verdict="fail", measured=measured, threshold=threshold, remedy=remedy)
+
+
+async def _definition(azure: Azure, image_set: ImageSet) -> list[Check]:
+    gallery, build = image_set.gallery, image_set.build
+    where = f"{gallery.name}/{gallery.image_definition} in {gallery.resource_group}"
+    name = f"image definition {gallery.image_definition}"
+    found = await azure.galleries.get_definition(
+        Definition(gallery.resource_group, gallery.name, gallery.image_definition)
+    )
+    if found is None or found.properties is None:
+        return [
+            _failed(name, f"{where} does not exist.", "exists", "Create it, or correct `gallery` in the image set.")
+        ]
+    features = {feature.name: feature.value for feature in found.properties.features or []}
+    security = features.get("SecurityType") or "Standard"
+    # A definition that merely supports Trusted Launch cannot take a version from a Trusted Launch VM, nor the other way round.
+    if security != build.security_type:
+        return [
+            _failed(
+                name,
+                f"{where} has security type {security}, and the build makes {build.security_type}.",
+                f"security type {build.security_type}",
+                "Set build.security_type in the image set to the definition's, or use another image definition.",
+            )
+        ]
+    return [_passed(name, f"{where}, {security}, {found.properties.hyper_v_generation}.", "exists and fits the build")]
+
+
+async def _source(azure: Azure, image_set: ImageSet) -> list[Check]:
+    source = image_set.source
+    if isinstance(source, GalleryVersionSource):
+        definition = Definition(source.resource_group, source.gallery, source.image_definition)
+        return [
+            await _usable(
+                azure, definition, source.version, image_set.location, "image source", "`source` in the image set"
+            )
+        ]
+    listed = await azure.compute.list_marketplace_versions(
+        image_set.location, source.publisher, source.offer, source.sku
+    )
+    called = f"{source.publisher}:{source.offer}:{source.sku}:{source.version}"
+    wanted = listed[-1] if listed and source.version == "latest" else source.version
+    image = MarketplaceImage(source.publisher, source.offer, source.sku, wanted)
+    if wanted not in listed or await azure.compute.get_marketplace_image(image_set.location, image) is None:
+        return [
+            _failed(
+                "image source",
+                f"{called} is not in the marketplace of {image_set.location}.",
+                "exists",
+                "Correct `source` in the image set; `az vm image list --all -p PUBLISHER -f OFFER -o table` shows what there is.",
+            )
+        ]
+    return [_passed("image source", f"{called} is version {wanted}.", "exists")]
+
+
+async def _version(azure: Azure, image_set: ImageSet, version: str) -> list[Check]:
+    gallery = image_set.gallery
+    definition = Definition(gallery.resource_group, gallery.name, gallery.image_definition)
+    return [await _usable(azure, definition, version, image_set.location, "image version", "the version")]
+
+
+async def _usable(azure: Azure, definition: Definition, version: str, location: str, name: str, where: str) -> Check:
+    """Whether a gallery version can be used in a region."""
+    versions = {each.name or "": each for each in await azure.galleries.list_versions(definition)}
+    if version == "latest":
+        if not versions:
+            return _failed(name, f"{definition} has no version.", "has one", f"Publish one, or correct {where}.")
+        return _passed(name, f"latest of {len(versions)} versions of {definition}.", "has one")
+    found = await azure.galleries.get_version(definition, version)
+    if found is None or found.properties is None:
+        known = ", ".join(sorted(versions)) or "none"
+        return _failed(name, f"{definition} has no version {version} (it has: {known}).", "exists", f"Correct {where}.")
+    state = replication_of(found).state(location)
+    if found.properties.provisioning_state != "Succeeded" or state is None or state.state != "Completed":
+        there = "is not replicated there" if state is None else f"replication there is {state.state}"
+        return _failed(
+            name,
+            f"{definition} {version} cannot be used in {location}: it is {found.properties.provisioning_state}, and {there}.",
+            f"replicated to {location}",
+            f"Wait for the replication, or add {location} to the version's target regions.",
+        )
+    return _passed(name, f"{definition} {version} is replicated to {location}.", f"replicated to {location}")
+
+
+async def _workspace(azure: Azure) -> list[Check]:
+    workspace = azure.environment.log_analytics_workspace_id
+    try:
+        await azure.logs.query("print reachable = true", timedelta(hours=1), what="ask the workspace")
+    except AzureFailure as failure:
+        if failure.status != 404:
+            raise
+        return [
+            _failed(
+                "log workspace",
+                f"There is no Log Analytics workspace {workspace}, or none that this identity may see.",
+                "answers",
+                "Correct log_analytics_workspace_id in the environment's file: it is the workspace id, not its resource id.",
+            )
+        ]
+    return [_passed("log workspace", f"{workspace} answers.", "answers")]
+
+
+def _looks_at_pools(azure: Azure, image_set: ImageSet, pools: list[Pool]) -> list[tuple[str, Look]]:
+    return [(f"host pool {pool.name}", partial(_pool, azure, image_set, pool)) for pool in pools]
+
+
+async def _pool(azure: Azure, image_set: ImageSet, pool: Pool) -> list[Check]:
+    name = f"host pool {pool.name}"
+    found = await azure.desktops.get_host_pool(pool.resource_group, pool.name)
+    if found is None:
+        missing = f"There is no host pool {pool.name} in {pool.resource_group}."
+        return [_failed(name, missing, "exists", f"Correct `rings` in deployments/image_sets/{image_set.name}.yaml.")]
+    if found.host_pool_type != "Pooled":
+        personal = f"It is {found.host_pool_type}: its hosts belong to people, and cannot be replaced by new ones."
+        return [_failed(name, personal, "pooled", "Take it out of the image set's rings.")]
+    if not found.max_session_limit or found.max_session_limit >= NO_SESSION_LIMIT:
+        unlimited = "It has no session limit, so nobody can say how much capacity a rollout leaves."
+        return [_failed(name, unlimited, "a session limit", "Set the max session limit of the host pool.")]
+    hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
+    if not hosts:
+        return [
+            _failed(
+                name,
+                "It has no session hosts: there is nothing to replace.",
+                "hosts",
+                "Take it out of the image set's rings.",
+            )
+        ]
+    measured = f"{len(hosts)} hosts, up to {found.max_session_limit} sessions each."
+    return [_passed(name, measured, "pooled, with hosts and a session limit")]
+
+
+async def _machines(azure: Azure, image_set: ImageSet, pools: list[Pool]) -> list[Machines]:
+    """What a rollout of these pools adds at most at one time, were they all rolled out at once."""
+    surges = await asyncio.gather(*(_surge(azure, image_set, pool) for pool in pools))
+    return [
+        Machines(pool.hosts.vm_size, pool.hosts.subnet_id, surge) for pool, surge in zip(pools, surges, strict=True)
+    ]
+
+
+async def _surge(azure: Azure, image_set: ImageSet, pool: Pool) -> int:
+    try:
+        hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
+    except AzureFailure:
+        hosts = []  # the check of the pool itself tells what is wrong with it
+    return image_set.rollout.surge_hosts(max(len(hosts), 1))
+
+
+def _looks_at_room(azure: Azure, image_set: ImageSet, machines: list[Machines]) -> list[tuple[str, Look]]:
+    per_size: Counter[str] = Counter()
+    per_subnet: Counter[str] = Counter()
+    for each in machines:
+        per_size[each.size] += each.count
+        per_subnet[each.subnet_id] += each.count
+    subnets = [
+        (f"subnet {ResourceId.parse(subnet).name}", partial(_addresses, azure, subnet, count))
+        for subnet, count in per_subnet.items()
+    ]
+    return [("vCPU quota", partial(_quota, azure, image_set.location, per_size)), *subnets]
+
+
+async def _quota(azure: Azure, location: str, machines: Counter[str]) -> list[Check]:
+    usages, skus = await asyncio.gather(azure.compute.list_usages(location), azure.compute.list_skus(location))
+    by_name = {sku.name: sku for sku in skus if sku.resource_type == "virtualMachines"}
+    room = {usage.name.value: (usage.current_value, usage.limit) for usage in usages if usage.name and usage.name.value}
+    checks: list[Check] = []
+    cores_by_family: Counter[str] = Counter()
+    for size, count in sorted(machines.items()):
+        sku = by_name.get(size)
+        if sku is None or any(restriction.type == "Location" for restriction in sku.restrictions or []):
+            measured = f"{size} is not on offer in {location} for this subscription."
+            checks.append(
+                _failed(
+                    f"VM size {size}", measured, "on offer", "Choose another VM size, or ask for access to this one."
+                )
+            )
+            continue
+        cores = {capability.name: capability.value for capability in sku.capabilities or []}.get("vCPUs") or "0"
+        cores_by_family[sku.family or ""] += int(cores) * count
+    for family, cores_needed in sorted(cores_by_family.items()):
+        current, limit = room.get(family, (0, 0))
+        name, measured = (
+            f"vCPU quota {family}",
+            f"{limit - current} of {limit} vCPUs free in {location}, {cores_needed} needed.",
+        )
+        if limit - current >= cores_needed:
+            checks.append(_passed(name, measured, f"{cores_needed} free"))
+        else:
+            remedy = "Ask for more quota for this VM family and region, choose another VM size, or lower max_surge."
+            checks.append(_failed(name, measured, f"{cores_needed} free", remedy))
+    return checks
+
+
+async def _addresses(azure: Azure, subnet_id: str, needed: int) -> list[Check]:
+    name = f"subnet {ResourceId.parse(subnet_id).name}"
+    found = await azure.arm.subnet(subnet_id)
+    if found is None:
+        return [_failed(name, f"{subnet_id} does not exist.", "exists", "Correct subnet_id in the image set.")]
+    properties = found["properties"]
+    prefixes = properties.get("addressPrefixes") or [properties["addressPrefix"]]
+    size = sum(ipaddress.ip_network(prefix).num_addresses for prefix in prefixes)
+    free = size - RESERVED_ADDRESSES - len(properties.get("ipConfigurations") or [])
+    measured = f"{free} addresses free, {needed} needed."
+    if free < needed:
+        return [
+            _failed(name, measured, f"{needed} free", "Make the subnet larger, use another one, or lower max_surge.")
+        ]
+    return [_passed(name, measured, f"{needed} free")]
+
+
+def _groups(image_set: ImageSet, pools: list[Pool]) -> dict[str, set[ScopeKind]]:
+    """Which resource groups are concerned, and what as."""
+    groups: dict[str, set[ScopeKind]] = {}
+    for group, kind in [
+        (image_set.gallery.resource_group, ScopeKind.GALLERY),
+        (image_set.build.resource_group, ScopeKind.BUILD),
+        *((pool.resource_group, ScopeKind.POOL) for pool in pools),
+        *((pool.hosts.resource_group, ScopeKind.HOSTS) for pool in pools),
+    ]:
+        groups.setdefault(group, set()).add(kind)
+    return groups
+
+
+async def _rights(azure: Azure, group: str, kinds: set[ScopeKind]) -> list[Check]:
+    name = f"rights in {group}"
+    if await azure.arm.resource_group(group) is None:
+        return [_failed(name, f"There is no resource group {group}.", "exists", "Create it, or correct the image set.")]
+    scope = f"/subscriptions/{azure.environment.subscription_id}/resourceGroups/{group}"
+    grants, locks = await asyncio.gather(azure.arm.permissions(scope), azure.arm.locks(scope))
+    needed = sorted({action for kind in kinds for action in actions_needed(kind)})
+    missing = [action for action in needed if not any(grant.allows(action) for grant in grants)]
+    checks = [
+        _failed(
+            name,
+            f"Not allowed: {', '.join(missing)}.",
+            f"{len(needed)} actions allowed",
+            f"Assign the role in deployments/azure/evergold-role.json to this identity on {group}, and allow it 30 minutes.",
+        )
+        if missing
+        else _passed(name, f"All {len(needed)} actions are allowed.", f"{len(needed)} actions allowed")
+    ]
+    if locks:
+        level = ", ".join(f"{lock.get('name')} ({lock.get('properties', {}).get('level')})" for lock in locks)
+        remedy = "Remove the lock: it also stops signing users out, which is a deletion to Azure."
+        checks.append(_failed(f"locks on {group}", f"Locked: {level}.", "no lock", remedy))
+    return checks
+
+
+def version_id(image_set: ImageSet, subscription_id: str, version: str) -> str:
+    """The resource id of a version of the image set's image definition."""
+    gallery = image_set.gallery
+    return image_version_id(subscription_id, gallery.resource_group, gallery.name, gallery.image_definition, version)
