@@ -1,0 +1,212 @@
+"""The anchor of a refresh: what it is, which version it makes and of what, noted on the image definition before anything is made.
+
+Whatever dies in between, one refresh has one id, one version number and one exact source. They are written in a single update and
+read back; whoever begins a refresh while one is unfinished gets that one. Two that begin at the same moment settle on the one that was
+written last; image set and flow are started one at a time all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from azure.mgmt.compute.models import GalleryImageVersion
+
+from evergold import tags
+from evergold.azure import Azure
+from evergold.azure.errors import AzureFailure, raise_failed
+from evergold.azure.galleries import Definition, replication_of
+from evergold.azure.ids import image_version_id
+from evergold.config.models import GalleryVersionSource, ImageSet, MarketplaceSource
+from evergold.images.manifest import tag_names
+from evergold.images.versions import Listed, latest, next_version
+
+# How long a write of ours may take to be seen by another that begins at the same moment.
+READ_BACK_AFTER_S = 5
+TAG_VALUE_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """One refresh of an image set.
+
+    Attributes:
+        id: the image set and the minute (UTC) in which it began, "office-20261112-2000".
+        version: x.y.z of the image version that it makes.
+        source: exactly what it starts from: "publisher:offer:sku:version", or the resource id of a gallery version.
+        resumed: it had begun before.
+
+    """
+
+    id: str
+    version: str
+    source: str
+    image_set: str
+    resumed: bool = False
+
+    @property
+    def vm_name(self) -> str:
+        """The name of the machine that the image is built on: of no refresh but this one, and at most 15 characters."""
+        return f"evg-{hashlib.sha256(self.id.encode()).hexdigest()[:10]}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What stands on everything that this refresh makes."""
+        return {tags.REFRESH: self.id, tags.IMAGE_SET: self.image_set}
+
+
+def definition_of(image_set: ImageSet) -> Definition:
+    """The image definition that the image set publishes to."""
+    gallery = image_set.gallery
+    return Definition(gallery.resource_group, gallery.name, gallery.image_definition)
+
+
+async def begin_refresh(azure: Azure, image_set: ImageSet, now: datetime) -> Refresh:
+    """The refresh that is under way for this image set, or else a new one, its version and source chosen and noted."""
+    present = await _tags(azure, image_set)
+    unfinished = _from_tags(present, image_set)
+    if unfinished is not None:
+        return unfinished
+    existing = await azure.galleries.list_versions(definition_of(image_set))
+    new = Refresh(
+        id=_unused_id(image_set.name, now, existing),
+        version=str(next_version([version.name or "" for version in existing], image_set.version.bump)),
+        source=await _exact_source(azure, image_set),
+        image_set=image_set.name,
+    )
+    await azure.galleries.update_definition_tags(
+        definition_of(image_set),
+        {tags.REFRESH_NOW: new.id, tags.REFRESH_VERSION: new.version, tags.REFRESH_SOURCE: new.source},
+        remove=tag_names(present),
+    )
+    await azure.clock.sleep(READ_BACK_AFTER_S)
+    settled = await current_refresh(azure, image_set)
+    if settled is None:
+        raise_failed(
+            "begin the refresh",
+            str(definition_of(image_set)),
+            "TagsLost",
+            "The refresh was noted on the image definition, and is not there: another tool may write its tags.",
+        )
+    return replace(settled, resumed=settled.id != new.id)
+
+
+async def current_refresh(azure: Azure, image_set: ImageSet) -> Refresh | None:
+    """The refresh that is noted as under way, or None."""
+    return _from_tags(await _tags(azure, image_set), image_set)
+
+
+async def end_refresh(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """Take the note of this refresh away, so that the next one can begin. Leaves the note of any other alone."""
+    present = await _tags(azure, image_set)
+    if present.get(tags.REFRESH_NOW) == refresh.id:
+        await azure.galleries.update_definition_tags(
+            definition_of(image_set),
+            {},
+            remove=(tags.REFRESH_NOW, tags.REFRESH_VERSION, tags.REFRESH_SOURCE, *tag_names(present)),
+        )
+
+
+async def definition_tags(azure: Azure, image_set: ImageSet, refresh: Refresh) -> dict[str, str]:
+    """The image definition's tags; raises unless it is this refresh that they speak of."""
+    present = await _tags(azure, image_set)
+    if present.get(tags.REFRESH_NOW) != refresh.id:
+        raise AzureFailure(
+            "go on with the refresh",
+            refresh.id,
+            "RefreshEnded",
+            f"The image definition names {present.get(tags.REFRESH_NOW) or 'no refresh'} as under way.",
+            retryable=False,
+            remedy="Start a new run: it goes on with the refresh that is under way, or begins one.",
+        )
+    return present
+
+
+async def _tags(azure: Azure, image_set: ImageSet) -> dict[str, str]:
+    definition = definition_of(image_set)
+    image = await azure.galleries.get_definition(definition)
+    if image is None:
+        raise_failed("read the image definition", str(definition), "ResourceNotFound", "There is no such definition.")
+    return dict(image.tags or {})
+
+
+def _from_tags(present: Mapping[str, str], image_set: ImageSet) -> Refresh | None:
+    """The refresh that the tags speak of; all three are written at once, so fewer are nobody's refresh."""
+    refresh, version, source = (
+        present.get(name) for name in (tags.REFRESH_NOW, tags.REFRESH_VERSION, tags.REFRESH_SOURCE)
+    )
+    if not (refresh and version and source):
+        return None
+    return Refresh(refresh, version, source, image_set.name, resumed=True)
+
+
+def _unused_id(image_set: str, now: datetime, existing: list[GalleryImageVersion]) -> str:
+    taken = {(version.tags or {}).get(tags.REFRESH) for version in existing}
+    base = f"{image_set}-{now.astimezone(UTC):%Y%m%d-%H%M}"
+    names = [base, *(f"{base}-{number}" for number in range(2, len(existing) + 3))]
+    return next(name for name in names if name not in taken)
+
+
+async def _exact_source(azure: Azure, image_set: ImageSet) -> str:
+    source = image_set.source
+    exact = await (
+        _marketplace(azure, image_set.location, source)
+        if isinstance(source, MarketplaceSource)
+        else _gallery(azure, image_set.location, source)
+    )
+    if len(exact) > TAG_VALUE_LENGTH:
+        raise AzureFailure(
+            "note the source of the refresh",
+            exact,
+            "NameTooLong",
+            f"Its id has {len(exact)} characters, and a tag holds {TAG_VALUE_LENGTH}.",
+            retryable=False,
+            remedy="Use a resource group, gallery or image definition with a shorter name as the source.",
+        )
+    return exact
+
+
+async def _marketplace(azure: Azure, location: str, source: MarketplaceSource) -> str:
+    called = f"{source.publisher}:{source.offer}:{source.sku}"
+    version = source.version
+    if version == "latest":
+        listed = await azure.compute.list_marketplace_versions(location, source.publisher, source.offer, source.sku)
+        if not listed:
+            raise_failed("find the newest marketplace image", called, "ImageNotFound", f"There is none in {location}.")
+        version = listed[-1]
+    return f"{called}:{version}"
+
+
+async def _gallery(azure: Azure, location: str, source: GalleryVersionSource) -> str:
+    definition = Definition(source.resource_group, source.gallery, source.image_definition)
+    version = source.version
+    if version == "latest":
+        found = await latest_in(azure, definition, location)
+        if found is None:
+            raise_failed(
+                "find the newest image version", str(definition), "ImageNotFound", f"None is usable in {location}."
+            )
+        version = found
+    subscription = str(azure.environment.subscription_id)
+    return image_version_id(subscription, definition.resource_group, definition.gallery, definition.name, version)
+
+
+async def latest_in(azure: Azure, definition: Definition, location: str, other_than: str = "") -> str | None:
+    """What "latest" means in a region: the highest version that is not excluded and is replicated there; or None."""
+    listed = [
+        await _listed(azure, definition, version, location)
+        for version in await azure.galleries.list_versions(definition)
+        if version.name and version.name != other_than
+    ]
+    return latest(listed)
+
+
+async def _listed(azure: Azure, definition: Definition, version: GalleryImageVersion, location: str) -> Listed:
+    name = version.name or ""
+    profile = version.properties.publishing_profile if version.properties else None
+    if profile is None or profile.exclude_from_latest:
+        return Listed(name, usable=False, excluded=True)
+    whole = await azure.galleries.get_version(definition, name)  # a list has no replication
+    return Listed(name, usable=whole is not None and replication_of(whole).completed([location]))

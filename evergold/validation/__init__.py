@@ -1,0 +1,1 @@
+"""Validation: checks, their verdicts, and the evidence that an approval names."""
