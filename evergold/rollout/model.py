@@ -31,6 +31,7 @@ class Host:
         name: the VM's name.
         vm_id: the GUID Azure gave this very VM; one made later under the same name has another.
         image_version_id: resource id of the gallery version it was made from, or None.
+        provisioning_state: Azure's word for the VM; "Unknown" for a registration whose VM was not found.
         power: "running", "starting", "stopping", "stopped", "deallocating", "deallocated" or "unknown".
         registered: whether the broker knows it; the fields from `status` on mean nothing otherwise.
         session_count: sessions of every state.
@@ -55,6 +56,11 @@ class Host:
     health_checks: tuple[str, ...] = ()
     sessions: tuple[Session, ...] = ()
 
+    @property
+    def has_vm(self) -> bool:
+        """Whether its VM was found; otherwise it is a name in the pool and no more."""
+        return self.provisioning_state != "Unknown"
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -69,13 +75,21 @@ class Pool:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at a pool. `complete` is False where a read failed or the reads do not fit together; `problem` says why."""
+    """One look at a pool.
+
+    Attributes:
+        complete: False where a read failed or the reads do not fit together; `problem` says why.
+        taken_names: names that no new host may have although no host of this pool has them: other VMs, NICs and disks in the
+            resource group of the pool's hosts.
+
+    """
 
     taken_at: datetime
     pool: Pool
     hosts: tuple[Host, ...]
     complete: bool = True
     problem: str = ""
+    taken_names: tuple[str, ...] = ()
 
     @classmethod
     def incomplete(cls, taken_at: datetime, problem: str) -> Self:
@@ -88,11 +102,12 @@ class Target:
     """What a rollout is for, frozen when it starts.
 
     Attributes:
-        size: hosts that the pool had when the rollout came to it, and shall have when it is done.
+        size: hosts that the pool had when the rollout came to it (see `plan.pool_size`), and shall have when it is done.
         name_prefix: of new hosts' names.
         canary_only: only have one checked host, in drain mode, and touch nothing else.
         canary_proven: this version has already served elsewhere, so that no host of this pool need go first.
         failures_before: new hosts that failed and were removed already.
+        spent_names: their names, which are not used again: the device that joined under one may still be in the directory.
         hold: why a person has stopped it, or None.
 
     """
@@ -104,12 +119,29 @@ class Target:
     canary_only: bool = False
     canary_proven: bool = False
     failures_before: int = 0
+    spent_names: tuple[str, ...] = ()
     hold: str | None = None
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How a rollout may be done; as in the image set, in plain numbers."""
+    """How a rollout may be done; as in the image set, in plain numbers.
+
+    Attributes:
+        surge: hosts that may stand above the pool's size.
+        floor_percent: share of the pool's nominal capacity that stays available; `plan` says what capacity is.
+        warn_minutes: from the warning to the sign-out.
+        settle_minutes: from the last sign-out to the removal.
+        min_drain_minutes: how long a host drains at least, even when it is empty.
+        heartbeat_max_age_minutes: a host that was last heard of longer ago is not available.
+        join_timeout_minutes: a new host that is not healthy so long after its creation has failed, and so has one that served and has
+            been silent so long.
+        check_timeout_minutes: how long a new host's checks may take beyond that.
+        failure_budget: failed new hosts that a rollout bears; one more halts it.
+        scheduled_start: when a scheduled rollout begins.
+        allowed_failing_health_checks: AVD health checks that may fail on a new host.
+
+    """
 
     release_method: ReleaseMethod = "opportunistic"
     surge: int = 1
@@ -119,9 +151,11 @@ class Policy:
     min_drain_minutes: int = 15
     heartbeat_max_age_minutes: int = 5
     join_timeout_minutes: int = 90
+    check_timeout_minutes: int = 60
     failure_budget: int = 1
     scheduled_start: datetime | None = None
     allowed_failing_health_checks: tuple[str, ...] = ()
+    strategy: Literal["surge"] = "surge"
 
 
 class Kind(StrEnum):
@@ -133,6 +167,7 @@ class Kind(StrEnum):
     DRAIN = "drain"
     UNDRAIN = "undrain"
     NOTE_EMPTY = "note empty"
+    FORGET_EMPTY = "forget empty"  # somebody is on it again, or can be: it settles anew when they have left
     WARN = "warn"
     SIGN_OUT = "sign out"
     REMOVE_FROM_POOL = "remove from pool"
@@ -166,6 +201,7 @@ class Plan:
     Attributes:
         notes: for every host of the snapshot, by name.
         waiting_for: what the rollout waits for when there is nothing to do, in words; "" otherwise.
+        until: the next moment at which something can change by time alone; None where only an event helps.
         done: the pool is where it should be.
         halted: why the rollout stopped by itself, in a paragraph; None while it goes on.
         capacity_percent: session slots open to new sessions, as a share of the pool's nominal capacity.
@@ -178,6 +214,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     notes: Mapping[str, Note] = field(default_factory=dict)
     waiting_for: str = ""
+    until: datetime | None = None
     done: bool = False
     halted: str | None = None
     capacity_percent: int = 0

@@ -1,112 +1,216 @@
 """The planner: where every host's fate is decided, and the only place.
 
 `plan(snapshot, target, policy, now)` is a pure function: the same look at the same time gives the same plan. It remembers nothing;
-all it knows of the past stands in the tags of what it sees.
+all it knows of the past stands in the tags of what it sees. It is total: a look from which nothing may follow has a plan too, to wait.
 
 An outdated host that is frozen into the rollout goes through these states, each with one way on:
 
 | state | known by | goes on when |
 | --- | --- | --- |
-| serving | not in drain mode | the capacity floor lets it drain: then it is drained |
+| serving | not in drain mode | the canary serves and the capacity floor lets it drain: then it is drained |
 | draining | in drain mode, with sessions | its users leave; or, under immediate release, are warned and then signed out |
 | emptying | in drain mode, no session | it has drained and been empty long enough: then it is removed from the pool |
-| removed | not in the pool, not switched off | at once: it is deallocated |
-| retired | deallocated | at once: it is marked with the time until which it is kept |
+| removed | not in the pool | at once: it is switched off (after settling, if it was not seen empty before it left the pool) |
+| retired | marked, once it is deallocated | it is done, and kept until `retain_days` are over |
 
-A new host: creating -> joining -> settling -> ready (in drain mode, healthy, not checked) -> checked -> serving.
+A new host goes through these; it is in drain mode until it has been checked:
+
+| state | known by | goes on when |
+| --- | --- | --- |
+| creating, joining | not in the pool | it registers |
+| settling | in the pool, not healthy | it is `Available`, with a fresh heartbeat |
+| ready | healthy, not checked | its checks have passed |
+| checked | checked, in drain mode | at once: it is opened to users |
+| serving | not in drain mode | it stays |
+| failed | not up in time, or silent as long | nobody is on it: then it is deleted, within the failure budget |
+
+What holds for all of them:
+
+| rule | why |
+| --- | --- |
+| the first new host is the canary; nothing drains and no second is created until it serves | a bad image meets no user |
+| the surge bounds all hosts that stand, failed ones and those in creation too | quota, addresses and money are bounded |
+| a host drains only if the floor holds without it | users must find room |
+| users are signed out only when every outdated host drains | nobody lands on a host from which they are moved again |
+| ... after the warning, and into slots that are free for them | nobody loses work or a desktop |
+| a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
+| over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
 **Capacity** is the number of session slots on hosts that take new sessions: `max_session_limit` for each host that is running, in the
 pool, out of drain mode, `Available` or `NeedsAssistance`, with a fresh heartbeat. A draining host counts nothing, even while
-people work on it: they keep what they have, but nobody else finds room there. The nominal capacity is the pool's size times the limit.
+people work on it: they keep what they have, but nobody else finds room there. The nominal capacity is the pool's size times the limit,
+and the floor a share of that. A host that does not serve at the moment (agent update, switched off by a scaling plan) may serve again: it
+drains only if the floor would hold without it, were all such hosts back. A host that is lost costs nothing.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from evergold import tags
+from evergold.rollout.hosts import (
+    OFF,
+    is_asleep,
+    is_checked,
+    is_draining,
+    is_empty,
+    is_frozen,
+    is_going,
+    is_healthy,
+    is_kept,
+    is_lost,
+    is_new,
+    is_retired,
+    is_serving,
+    is_usable,
+    on_target,
+    why_failed,
+)
 from evergold.rollout.model import Action, Host, Kind, Note, Plan, Policy, Snapshot, Target
 
-USABLE = ("Available", "NeedsAssistance")  # the broker gives sessions to both
 MOVES_USERS = ("immediate", "scheduled")
 SNAPSHOT_MAX_AGE = timedelta(minutes=5)
 NAME_LIMIT = 15  # Windows computer names
-OFF = ("deallocated", "deallocating")
+NO_LIMIT = 999_999  # what Azure takes for a pool without a session limit
+# Users who were signed out are expected back within this time: their slots are not given to others.
+RETURN_TIME = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class View:
-    """A snapshot, sorted by what each host is to the rollout."""
+    """A snapshot, sorted by what each host is to the rollout. What is costly to tell is told once."""
 
     snapshot: Snapshot
     target: Target
     policy: Policy
     now: datetime
-    outdated: tuple[Host, ...]
-    fresh: tuple[Host, ...]
+
+    @cached_property
+    def outdated(self) -> tuple[Host, ...]:
+        """Hosts that this rollout replaces, retired ones too."""
+        return tuple(host for host in self.snapshot.hosts if is_frozen(host, self.target))
+
+    @cached_property
+    def fresh(self) -> tuple[Host, ...]:
+        """Hosts that this rollout made, in whatever state."""
+        return tuple(host for host in self.snapshot.hosts if is_new(host, self.target))
+
+    @cached_property
+    def left(self) -> tuple[Host, ...]:
+        """Outdated hosts that are not retired yet."""
+        return tuple(host for host in self.outdated if not is_retired(host))
+
+    @cached_property
+    def failures(self) -> dict[str, str]:
+        """New hosts that did not come up or were lost, with the reason. One that is being deleted was counted before."""
+        found = {}
+        for host in self.fresh:
+            reason = None if is_going(host) else why_failed(host, self.policy, self.now)
+            if reason is not None:
+                found[host.name] = reason
+        return found
+
+    @cached_property
+    def good(self) -> tuple[Host, ...]:
+        """New hosts that have not failed."""
+        return tuple(host for host in self.fresh if host.name not in self.failures and not is_going(host))
+
+    @cached_property
+    def bystanders(self) -> tuple[Host, ...]:
+        """Hosts of the pool that this rollout neither made nor replaces: kept, up to date already, or added by somebody."""
+        ours = {host.name for host in (*self.outdated, *self.fresh)}
+        return tuple(
+            host
+            for host in self.snapshot.hosts
+            if host.registered
+            and host.has_vm
+            and host.name not in ours
+            and not is_going(host)
+            and not is_lost(host, self.policy, self.now)
+        )
 
     @property
     def limit(self) -> int:
         """Session slots of one host."""
-        return self.snapshot.pool.max_session_limit
+        return self.snapshot.pool.max_session_limit if self.snapshot.pool.max_session_limit > 0 else NO_LIMIT
 
     @property
     def floor(self) -> int:
         """Slots that must stay open, rounded up."""
         return -(-self.target.size * self.limit * self.policy.floor_percent // 100)
 
+    @cached_property
+    def serving(self) -> frozenset[str]:
+        """Names of the hosts that take new sessions now."""
+        return frozenset(host.name for host in self.snapshot.hosts if is_serving(host, self.policy, self.now))
+
     @property
     def capacity(self) -> int:
         """Slots that are open now."""
-        return self.limit * sum(1 for host in self.snapshot.hosts if is_serving(host, self.policy, self.now))
+        return self.limit * len(self.serving)
 
     @property
-    def left(self) -> tuple[Host, ...]:
-        """Outdated hosts that are not retired yet."""
-        return tuple(host for host in self.outdated if not is_retired(host))
+    def potential(self) -> int:
+        """Slots that would be open if every host that is merely asleep or unwell came back."""
+        return self.limit * sum(
+            1
+            for host in self.snapshot.hosts
+            if host.registered and host.allow_new_session and host.has_vm and not is_lost(host, self.policy, self.now)
+        )
 
     @property
-    def good(self) -> tuple[Host, ...]:
-        """New hosts that have not failed."""
-        return tuple(host for host in self.fresh if why_failed(host, self.policy, self.now) is None)
+    def needed(self) -> int:
+        """New hosts that this rollout has to bring the pool."""
+        return 1 if self.target.canary_only else max(self.target.size - len(self.bystanders), 0)
 
     @property
-    def failed(self) -> tuple[Host, ...]:
-        """New hosts that did not come up."""
-        return tuple(host for host in self.fresh if why_failed(host, self.policy, self.now) is not None)
+    def room(self) -> int:
+        """Hosts that may still be created within the surge."""
+        standing = len(self.left) + len(self.fresh) + len(self.bystanders)
+        return self.target.size + self.policy.surge - standing
 
+    @cached_property
+    def canary_serves(self) -> bool:
+        """Whether this version has proven itself: elsewhere, or by a host here that has passed its checks and serves."""
+        return self.target.canary_proven or any(is_checked(host) and host.name in self.serving for host in self.fresh)
 
-def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
-    """The hosts that a rollout replaces, decided once, when it starts: in the pool, on another image, not kept.
+    @cached_property
+    def all_drain(self) -> bool:
+        """Whether no outdated host of the pool takes new sessions."""
+        return all(not host.registered or is_draining(host) for host in self.left)
 
-    Empty for a snapshot from which nothing may follow.
-    """
-    if not snapshot.complete:
-        return ()
-    return tuple(
-        host.name
-        for host in snapshot.hosts
-        if host.registered and host.vm_id and tags.KEEP not in host.tags and not _on_target(host, target)
-    )
+    @property
+    def too_early(self) -> bool:
+        """Whether a scheduled rollout has not begun."""
+        start = self.policy.scheduled_start
+        return self.policy.release_method == "scheduled" and start is not None and self.now < start
+
+    @property
+    def free_slots(self) -> int:
+        """Slots on serving hosts of the target version that nobody has taken and nobody is on the way to."""
+        free = sum(
+            max(self.limit - host.session_count, 0)
+            for host in self.snapshot.hosts
+            if host.name in self.serving and on_target(host, self.target)
+        )
+        return free - sum(_on_their_way(host, self.policy, self.now) for host in self.outdated)
 
 
 def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> Plan:
-    """What to do with the pool now. Total: every snapshot has a plan, if only to wait."""
-    if reason := _unfit(snapshot, target, now):
+    """What to do with the pool now, why, and what each host's state is."""
+    if reason := why_unfit(snapshot, target, policy, now):
         return Plan(waiting_for=reason)
-    view = _view(snapshot, target, policy, now)
+    view = View(snapshot, target, policy, now)
     halted = _why_halted(view)
-    if halted:
-        actions: tuple[Action, ...] = tuple(_put_back(view))
-    elif target.hold:
-        actions = ()
-    else:
-        actions = tuple(_actions(view))
-    done = not halted and not actions and _is_done(view)
+    actions = tuple(_actions(view, halted is not None))
+    done = not halted and not target.hold and not actions and _is_done(view)
+    waiting = not (done or halted or actions)
     return Plan(
         actions=actions,
         notes={host.name: _note(host, view) for host in snapshot.hosts},
-        waiting_for="" if done or halted or actions else _waiting_for(view),
+        waiting_for=_waiting_for(view) if waiting else "",
+        until=_next_moment(view) if waiting else None,
         done=done,
         halted=halted,
         capacity_percent=view.capacity * 100 // max(target.size * view.limit, 1),
@@ -116,54 +220,65 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
     )
 
 
-def is_serving(host: Host, policy: Policy, now: datetime) -> bool:
-    """Whether the broker can give the host new sessions, as far as anybody can see."""
-    return host.allow_new_session and is_healthy(host, policy, now)
+def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> str:
+    """Why nothing may follow from a look at the pool, as something to wait for; an empty text where it can be relied on."""
+    if not snapshot.complete:
+        return f"a whole look at the pool: {snapshot.problem}"
+    if abs(now - snapshot.taken_at) > SNAPSHOT_MAX_AGE:
+        return f"a fresh look at the pool: the last one is of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC"
+    if target.size > 0 and not any(host.registered for host in snapshot.hosts):
+        return "a believable look at the pool: Azure shows no host in it at all"
+    fresh_after = now - timedelta(minutes=policy.heartbeat_max_age_minutes)
+    headless = [
+        host.name
+        for host in snapshot.hosts
+        if host.registered
+        and not host.has_vm
+        and host.last_heartbeat is not None
+        and host.last_heartbeat >= fresh_after
+    ]
+    if headless:
+        return (
+            f"a whole look at the pool: {_listed(headless)} are heard of in it, and no such VM was found. If this lasts, their VMs are "
+            "not in the resource group that the image set names for the pool's hosts"
+        )
+    return ""
 
 
-def is_healthy(host: Host, policy: Policy, now: datetime) -> bool:
-    """Running, usable by status, and heard of lately: the broker may show `Available` for a host that died days ago."""
-    if not host.registered or host.power not in ("running", "unknown") or host.status not in USABLE:
-        return False
-    if host.last_heartbeat is None:
-        return False
-    if host.status == "NeedsAssistance" and not set(host.health_checks) <= set(policy.allowed_failing_health_checks):
-        return False
-    return now - host.last_heartbeat <= timedelta(minutes=policy.heartbeat_max_age_minutes)
+def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
+    """The hosts that a rollout replaces, decided once, when it starts: in the pool, on another image, not kept.
+
+    Empty for a snapshot that is not complete; ask `why_unfit` before taking an empty answer for an up-to-date pool.
+    """
+    if not snapshot.complete:
+        return ()
+    return tuple(
+        host.name
+        for host in snapshot.hosts
+        if host.registered and host.has_vm and host.vm_id and not is_kept(host) and not on_target(host, target)
+    )
 
 
-def is_frozen(host: Host, target: Target) -> bool:
-    """Whether this very VM was frozen into this rollout, and nobody has asked to keep it."""
-    mark = host.tags.get(tags.REPLACE)
-    return bool(host.vm_id) and mark == tags.frozen_value(target.refresh, host.vm_id) and tags.KEEP not in host.tags
+def pool_size(snapshot: Snapshot, target: Target) -> int:
+    """How many hosts the pool has, not counting those that this rollout made: what `Target.size` is to be when it starts."""
+    return sum(1 for host in snapshot.hosts if host.registered and host.has_vm and not is_new(host, target))
 
 
-def is_retired(host: Host) -> bool:
-    """Out of the pool, switched off, and marked so."""
-    return tags.RETIRED_AT in host.tags and not host.registered and host.power in OFF
-
-
-def is_new(host: Host, target: Target) -> bool:
-    """Whether this rollout made the host, from the version it is for."""
-    return host.tags.get(tags.REFRESH) == target.refresh and _on_target(host, target) and not is_frozen(host, target)
-
-
-def why_failed(host: Host, policy: Policy, now: datetime) -> str | None:
-    """Why a new host counts as failed; None while it may still come up. One that has passed its checks never does."""
-    if tags.CHECKED_AT in host.tags:
-        return None
-    if tags.FAILED in host.tags:
-        return host.tags[tags.FAILED]
-    if host.provisioning_state == "Failed":
-        return "Azure could not provision it"
-    age = now - host.created_at if host.created_at else timedelta(0)
-    if age > timedelta(minutes=policy.join_timeout_minutes) and not is_healthy(host, policy, now):
-        return f"it was not healthy {policy.join_timeout_minutes} minutes after its creation (status: {host.status or 'not in the pool'})"
-    return None
+def put_back(snapshot: Snapshot, target: Target) -> tuple[Action, ...]:
+    """What undoes our drain mode on hosts that still stand: for every way out that is not success, a cancellation too."""
+    reason = "the rollout has stopped, and its users need room"
+    return tuple(
+        Action(Kind.UNDRAIN, host.name, reason)
+        for host in snapshot.hosts
+        if is_frozen(host, target) and is_draining(host) and tags.WAS_DRAINED not in host.tags
+    )
 
 
 def next_names(prefix: str, taken: Iterable[str], count: int) -> list[str]:
-    """The lowest free names: prefix, hyphen, number. Nothing that exists under a name, in whatever state, is ever doubled."""
+    """The lowest free names: prefix, hyphen, number. Nothing that exists under a name, in whatever state, is ever doubled.
+
+    The hyphen goes where the name would be too long with it. Fewer names than asked for: the prefix has no more.
+    """
     used = {name.casefold() for name in taken}
     names: list[str] = []
     number = 0
@@ -171,38 +286,29 @@ def next_names(prefix: str, taken: Iterable[str], count: int) -> list[str]:
         number += 1
         name = f"{prefix}-{number:03d}"
         if len(name) > NAME_LIMIT:
+            name = f"{prefix}{number:03d}"
+        if len(name) > NAME_LIMIT:
             break
         if name.casefold() not in used:
             names.append(name)
     return names
 
 
-def _unfit(snapshot: Snapshot, target: Target, now: datetime) -> str:
-    """Why nothing may follow from a snapshot, or an empty text."""
-    if not snapshot.complete:
-        return f"a whole look at the pool: {snapshot.problem}"
-    if now - snapshot.taken_at > SNAPSHOT_MAX_AGE:
-        return f"a fresh look at the pool: the last one is of {snapshot.taken_at:%H:%M} UTC"
-    if target.size > 0 and not any(host.registered for host in snapshot.hosts):
-        return "a believable look at the pool: Azure shows no host in it at all"
-    return ""
-
-
-def _view(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> View:
-    outdated = tuple(host for host in snapshot.hosts if is_frozen(host, target))
-    fresh = tuple(host for host in snapshot.hosts if is_new(host, target))
-    return View(snapshot, target, policy, now, outdated, fresh)
-
-
-def _actions(view: View) -> Iterable[Action]:
+def _actions(view: View, halted: bool) -> Iterable[Action]:
+    """The rules, in the order in which their actions are to be taken."""
     yield from _close_unchecked(view)
+    if halted:
+        yield from put_back(view.snapshot, view.target)
+        return
+    if view.target.hold:
+        return
     yield from _delete_failed(view)
     yield from _bring_up(view)
     yield from _create(view)
-    if view.target.canary_only or _too_early(view):
+    if view.target.canary_only or view.too_early:
         return
     yield from _retire(view)
-    if _canary_serves(view):
+    if view.canary_serves:
         yield from _drain(view)
         yield from _move_users(view)
 
@@ -210,136 +316,169 @@ def _actions(view: View) -> Iterable[Action]:
 def _close_unchecked(view: View) -> Iterable[Action]:
     """The broker opens every host as soon as it registers: ours stay shut until they are checked."""
     for host in view.fresh:
-        if host.registered and host.allow_new_session and tags.CHECKED_AT not in host.tags:
+        if host.registered and host.allow_new_session and not is_checked(host):
             yield Action(Kind.DRAIN, host.name, "it is new, and stays in drain mode until its checks have passed")
 
 
 def _delete_failed(view: View) -> Iterable[Action]:
-    for host in view.failed:
-        if host.session_count == 0:
-            yield Action(Kind.DELETE_FAILED, host.name, why_failed(host, view.policy, view.now) or "")
+    """Failed hosts go once nobody is on them, so that others can be tried in their room."""
+    for host in view.fresh:
+        if host.name in view.failures and is_empty(host):
+            yield Action(Kind.DELETE_FAILED, host.name, view.failures[host.name])
 
 
 def _bring_up(view: View) -> Iterable[Action]:
+    """A healthy new host is checked, and then opened."""
     for host in view.good:
-        if not is_healthy(host, view.policy, view.now):
+        if host.allow_new_session or not is_healthy(host, view.policy, view.now):
             continue
-        if tags.CHECKED_AT not in host.tags and not host.allow_new_session:
+        if not is_checked(host):
             yield Action(Kind.CHECK, host.name, "it is healthy, and in drain mode until its checks have passed")
-        elif tags.CHECKED_AT in host.tags and not host.allow_new_session and not view.target.canary_only:
+        elif not view.target.canary_only and not view.too_early:
             yield Action(Kind.ALLOW_SESSIONS, host.name, "its checks have passed")
 
 
 def _create(view: View) -> Iterable[Action]:
     """As many as are missing, as the surge leaves room for, and as the canary allows."""
-    standing = len(view.left) + len(view.fresh)
-    wanted = 1 if view.target.canary_only else view.target.size
-    room = view.target.size + view.policy.surge - standing
-    count = min(wanted - len(view.good), room)
-    if view.target.canary_only or not _canary_serves(view):
+    if view.too_early and not view.target.canary_only:
+        return
+    count = min(view.needed - len(view.good), view.room)
+    reason = "it takes the place of an outdated host"
+    if view.target.canary_only or not view.canary_serves:
         count = min(count, 1 - len(view.fresh))
         reason = "it is the canary: the first host on the new version, in drain mode until it has passed its checks"
-    else:
-        reason = "it takes the place of an outdated host"
-    if _too_early(view) and not view.target.canary_only:
-        return
-    taken = [name for host in view.snapshot.hosts for name in (host.name, host.session_host_name or host.name)]
-    for name in next_names(view.target.name_prefix, taken, max(count, 0)):
+    for name in next_names(view.target.name_prefix, _taken_names(view), max(count, 0)):
         yield Action(Kind.CREATE, name, reason)
+
+
+def _taken_names(view: View) -> Iterable[str]:
+    yield from view.snapshot.taken_names
+    yield from view.target.spent_names
+    for host in view.snapshot.hosts:
+        yield host.name
+        yield host.session_host_name or host.name
 
 
 def _retire(view: View) -> Iterable[Action]:
     """Takes empty hosts out of the way, one step a look: each step is seen to have happened before the next is taken."""
     for host in view.left:
-        if not host.registered:
-            if host.power not in OFF:
+        if host.registered:
+            yield from _empty(host, view)
+        elif tags.EMPTY_SINCE not in host.tags:
+            # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
+            yield Action(
+                Kind.NOTE_EMPTY, host.name, "the broker does not know it, though it was not taken out of the pool here"
+            )
+        elif host.power not in OFF:
+            if not _time_left(host, view):
                 yield Action(Kind.DEALLOCATE, host.name, "it is out of the pool")
-            elif tags.RETIRED_AT not in host.tags:
-                yield Action(Kind.MARK_RETIRED, host.name, "it is switched off")
-        elif not host.allow_new_session and host.session_count == 0 and tags.DRAINED_AT in host.tags:
-            if tags.EMPTY_SINCE not in host.tags:
-                yield Action(Kind.NOTE_EMPTY, host.name, "the broker shows nobody on it any more")
-            elif not _time_left(host, view):
-                yield Action(Kind.REMOVE_FROM_POOL, host.name, "it has drained, and been empty long enough")
+        elif host.power == "deallocated":
+            yield Action(Kind.MARK_RETIRED, host.name, "it is switched off")
+
+
+def _empty(host: Host, view: View) -> Iterable[Action]:
+    """From the last user's leaving to the removal of an outdated host that is still in the pool."""
+    noted = tags.EMPTY_SINCE in host.tags
+    if noted and (host.allow_new_session or not is_empty(host)):
+        yield Action(Kind.FORGET_EMPTY, host.name, "somebody is on it again, or can be")
+    elif is_draining(host) and is_empty(host):
+        if not noted:
+            yield Action(Kind.NOTE_EMPTY, host.name, "the broker shows nobody on it any more")
+        elif not _time_left(host, view) and not _is_reserve(host, view):
+            yield Action(Kind.REMOVE_FROM_POOL, host.name, "it has drained, and been empty long enough")
 
 
 def _time_left(host: Host, view: View) -> timedelta:
     """How long an empty host still has to drain and settle; zero when it is over."""
-    drained = tags.parse_time(host.tags.get(tags.DRAINED_AT)) or view.now
+    return max(_may_go_at(host, view) - view.now, timedelta(0))
+
+
+def _may_go_at(host: Host, view: View) -> datetime:
+    """When an empty host has settled and, if it is still in the pool, drained long enough. An unreadable time counts as now."""
     empty = tags.parse_time(host.tags.get(tags.EMPTY_SINCE)) or view.now
-    over = max(
-        drained + timedelta(minutes=view.policy.min_drain_minutes),
-        empty + timedelta(minutes=view.policy.settle_minutes),
-    )
-    return max(over - view.now, timedelta(0))
+    settled = empty + timedelta(minutes=view.policy.settle_minutes)
+    if not host.registered:
+        return settled
+    drained = tags.parse_time(host.tags.get(tags.DRAINED_AT)) or view.now
+    return max(settled, drained + timedelta(minutes=view.policy.min_drain_minutes))
+
+
+def _is_reserve(host: Host, view: View) -> bool:
+    """Whether a drained host is worth keeping: other hosts died, the floor is broken, and this one could serve again."""
+    return view.capacity < view.floor and is_usable(host, view.policy, view.now)
 
 
 def _drain(view: View) -> Iterable[Action]:
-    """Drains the emptiest first, as many as leave the floor standing."""
-    spare = view.capacity - view.floor
+    """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing."""
+    spare, spare_potential = view.capacity - view.floor, view.potential - view.floor
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
-        if not host.registered or (not host.allow_new_session and tags.DRAINED_AT in host.tags):
+        if not host.registered or is_draining(host):
             continue
-        costs = view.limit if is_serving(host, view.policy, view.now) else 0
-        if costs <= spare:
-            spare -= costs
-            yield Action(Kind.DRAIN, host.name, "it is outdated, and enough room is left without it")
+        if not host.allow_new_session or is_lost(host, view.policy, view.now):
+            yield Action(Kind.DRAIN, host.name, "it is outdated, and takes no new sessions as it is")
+            continue
+        cost = view.limit if host.name in view.serving else 0
+        if (cost and cost > spare) or view.limit > spare_potential:
+            continue
+        spare, spare_potential = spare - cost, spare_potential - view.limit
+        yield Action(Kind.DRAIN, host.name, "it is outdated, and enough room is left without it")
 
 
 def _move_users(view: View) -> Iterable[Action]:
-    """Warns, then signs out: only when every outdated host drains, so that nobody is moved twice, and only into free slots."""
-    if view.policy.release_method not in MOVES_USERS or not _all_drain(view):
+    """Warns, then signs out, host by host: those who were warned first, then the emptiest, each only with a slot for all its users."""
+    if view.policy.release_method not in MOVES_USERS or not view.all_drain:
         return
-    room = _free_slots(view)
-    for host in sorted(view.left, key=lambda each: each.name.casefold()):
-        if not host.registered or not host.sessions:
+    free = view.free_slots
+    for host in sorted(view.left, key=_moving_order):
+        users = max(host.session_count, len(host.sessions))
+        if not host.registered or not host.sessions or users > free:
             continue
-        if len(host.sessions) > room:
-            break
-        room -= len(host.sessions)
-        warned = tags.parse_time(host.tags.get(tags.WARNED_AT))
-        unwarned = tuple(
-            s.id for s in host.sessions if warned is None or (s.created_at is not None and s.created_at > warned)
-        )
-        if unwarned:
-            yield Action(Kind.WARN, host.name, "its users are about to be moved to new hosts", unwarned)
-        elif warned is not None and view.now - warned >= timedelta(minutes=view.policy.warn_minutes):
-            everyone = tuple(session.id for session in host.sessions)
-            yield Action(Kind.SIGN_OUT, host.name, f"they were warned {view.policy.warn_minutes} minutes ago", everyone)
+        free -= users
+        yield from _warn_or_sign_out(host, view)
 
 
-def _all_drain(view: View) -> bool:
-    return all(
-        not host.registered or (not host.allow_new_session and tags.DRAINED_AT in host.tags) for host in view.left
-    )
+def _moving_order(host: Host) -> tuple[bool, int, str]:
+    return (tags.WARNED_AT not in host.tags, host.session_count, host.name.casefold())
 
 
-def _free_slots(view: View) -> int:
-    """Slots on serving hosts of the target version that nobody has taken."""
-    return sum(
-        max(view.limit - host.session_count, 0)
-        for host in view.snapshot.hosts
-        if _on_target(host, view.target) and is_serving(host, view.policy, view.now)
-    )
+def _warn_or_sign_out(host: Host, view: View) -> Iterable[Action]:
+    """A session that is younger than the warning is warned first, and all on the host have their minutes again.
+
+    One whose sign-in time Azure does not tell may be younger than any warning: it is never signed out.
+    """
+    warned = tags.parse_time(host.tags.get(tags.WARNED_AT))
+    if warned is None:
+        everyone = tuple(session.id for session in host.sessions)
+        yield Action(Kind.WARN, host.name, "its users are about to be moved to new hosts", everyone)
+        return
+    younger = tuple(s.id for s in host.sessions if s.created_at is not None and s.created_at > warned)
+    older = tuple(s.id for s in host.sessions if s.created_at is not None and s.created_at <= warned)
+    if younger:
+        yield Action(Kind.WARN, host.name, "they signed in after the others on it were warned", younger)
+    elif older and view.now - warned >= timedelta(minutes=view.policy.warn_minutes):
+        yield Action(Kind.SIGN_OUT, host.name, f"they were warned {view.policy.warn_minutes} minutes ago", older)
 
 
-def _canary_serves(view: View) -> bool:
-    """Whether this version has proven itself: elsewhere, or by a host here that has passed its checks and serves."""
-    return view.target.canary_proven or any(
-        tags.CHECKED_AT in host.tags and is_serving(host, view.policy, view.now) for host in view.fresh
-    )
-
-
-def _too_early(view: View) -> bool:
-    start = view.policy.scheduled_start
-    return view.policy.release_method == "scheduled" and start is not None and view.now < start
+def _on_their_way(host: Host, policy: Policy, now: datetime) -> int:
+    """Users who were signed out of an outdated host a moment ago, and are expected on a new one."""
+    moved, warned = host.tags.get(tags.MOVED_USERS, ""), tags.parse_time(host.tags.get(tags.WARNED_AT))
+    if warned is None or not (moved.isascii() and moved.isdigit()):
+        return 0
+    since = tags.parse_time(host.tags.get(tags.EMPTY_SINCE)) or warned + timedelta(minutes=policy.warn_minutes)
+    return int(moved) if now - since < RETURN_TIME else 0
 
 
 def _why_halted(view: View) -> str | None:
-    failures = view.target.failures_before + len(view.failed)
+    """Why the rollout stops by itself, in a paragraph for whoever has to go on from there."""
+    if view.snapshot.pool.host_pool_type == "Personal":
+        return (
+            "This is a personal host pool: each user is bound to a host of their own, and would lose it to a new one. Nothing was changed. "
+            "What to do: take the pool out of the image set's rings, and update its hosts in place."
+        )
+    failures = view.target.failures_before + len(view.failures)
     if failures <= view.policy.failure_budget:
         return None
-    causes = "; ".join(f"{host.name}: {why_failed(host, view.policy, view.now)}" for host in view.failed)
+    causes = "; ".join(f"{name}: {reason}" for name, reason in view.failures.items())
     return (
         f"{failures} new hosts failed, and the failure budget is {view.policy.failure_budget}. {causes or 'They have been removed.'} "
         f"{len(view.outdated) - len(view.left)} of {len(view.outdated)} outdated hosts were replaced before that. Nothing more is created, "
@@ -348,53 +487,99 @@ def _why_halted(view: View) -> str | None:
     )
 
 
-def _put_back(view: View) -> Iterable[Action]:
-    for host in view.left:
-        if (
-            host.registered
-            and not host.allow_new_session
-            and tags.DRAINED_AT in host.tags
-            and tags.WAS_DRAINED not in host.tags
-        ):
-            yield Action(Kind.UNDRAIN, host.name, "the rollout has halted, and its users need room")
-
-
 def _is_done(view: View) -> bool:
+    """Every outdated host is out of the way and as many new ones as are needed serve: none seen is no success."""
     if view.target.canary_only:
-        return any(tags.CHECKED_AT in host.tags and is_healthy(host, view.policy, view.now) for host in view.good)
-    serving = sum(1 for host in view.good if tags.CHECKED_AT in host.tags and is_serving(host, view.policy, view.now))
-    return not view.left and serving >= view.target.size
+        return any(is_checked(host) and is_healthy(host, view.policy, view.now) for host in view.good)
+    if _not_frozen(view):
+        return False
+    serving = [host for host in view.good if is_checked(host) and (host.name in view.serving or _sleeps_open(host))]
+    return not view.left and len(serving) >= view.needed
+
+
+def _sleeps_open(host: Host) -> bool:
+    """Switched off by a scaling plan, and out of drain mode: it served, and will again."""
+    return is_asleep(host) and host.allow_new_session
+
+
+def _not_frozen(view: View) -> tuple[str, ...]:
+    """Hosts that a rollout should replace and that bear no mark, where none at all does: it was never really started."""
+    return () if view.outdated else hosts_to_freeze(view.snapshot, view.target)
 
 
 def _waiting_for(view: View) -> str:
     """What nothing can be done about but wait, in words."""
     if view.target.hold:
         return f"the hold to be lifted: {view.target.hold}"
-    if _too_early(view):
+    if view.too_early:
         return f"the scheduled start, {view.policy.scheduled_start:%Y-%m-%d %H:%M %Z}"
-    coming = [host.name for host in view.good if tags.CHECKED_AT not in host.tags]
-    with_users = [host for host in view.left if host.registered and host.session_count]
+    coming = [host.name for host in view.good if not is_checked(host)]
     if coming:
         return f"{_listed(coming)} to come up"
-    if with_users and view.policy.release_method in MOVES_USERS and not _all_drain(view):
+    if strays := _not_frozen(view):
+        return f"{_listed(strays)} to be marked for this rollout: they are outdated, and nothing is marked yet"
+    occupied = [host for host in view.left if host.registered and not is_empty(host)]
+    if occupied:
+        return _waiting_for_users(occupied, view)
+    return _waiting_for_hosts(view)
+
+
+def _waiting_for_users(occupied: Sequence[Host], view: View) -> str:
+    names = _listed([host.name for host in occupied])
+    users = f"{sum(max(host.session_count, len(host.sessions)) for host in occupied)} users of {names}"
+    if view.policy.release_method not in MOVES_USERS:
+        return f"{users} to leave"
+    if not view.all_drain:
         return (
-            f"users of {_listed([host.name for host in with_users])} to leave: not every outdated host can drain without falling below "
-            "the capacity floor, and nobody is signed out before all of them do; a larger max_surge would make room"
+            f"{users} to leave: not every outdated host can drain without falling below the capacity floor, and nobody is "
+            "signed out before all of them do; a larger max_surge would make room"
         )
-    if with_users:
-        return f"{sum(host.session_count for host in with_users)} users of {_listed([host.name for host in with_users])} to leave"
-    emptying = [host.name for host in view.left if host.registered and not host.allow_new_session]
+    if any(tags.WARNED_AT in host.tags for host in occupied):
+        return f"{users} to save their work: they are signed out {view.policy.warn_minutes} minutes after the warning, into free slots"
+    return f"{users} to leave, or free slots for them: there are {max(view.free_slots, 0)} on new hosts"
+
+
+def _waiting_for_hosts(view: View) -> str:
+    emptying = [host.name for host in view.left if is_draining(host)]
+    if emptying and view.capacity < view.floor:
+        return f"hosts to serve again: the pool is below its capacity floor without our doing, and {_listed(emptying)} stay as a reserve"
     if emptying:
         return f"{_listed(emptying)} to drain and settle"
+    serving = [host.name for host in view.left if host.registered]
+    if serving and view.canary_serves:
+        return f"more hosts to serve: {_listed(serving)} cannot drain without falling below the capacity floor"
+    if view.needed > len(view.good) and view.room <= 0:
+        return "room within the surge: hosts that failed, or are being deleted, take it up"
+    silent = [host.name for host in view.good if host.name not in view.serving]
+    if silent:
+        return f"{_listed(silent)} to serve again"
     return "Azure to show what was done"
+
+
+def _next_moment(view: View) -> datetime | None:
+    """The next moment at which time alone changes what the planner answers."""
+    later = [moment for moment in _moments(view) if moment > view.now]
+    return min(later, default=None)
+
+
+def _moments(view: View) -> Iterable[datetime]:
+    policy = view.policy
+    if policy.scheduled_start is not None and view.too_early:
+        yield policy.scheduled_start
+    for host in view.good:
+        if host.created_at is not None and not is_checked(host):
+            yield host.created_at + timedelta(minutes=policy.join_timeout_minutes)
+            yield host.created_at + timedelta(minutes=policy.join_timeout_minutes + policy.check_timeout_minutes)
+    for host in view.left:
+        if tags.EMPTY_SINCE in host.tags:
+            yield _may_go_at(host, view)
+        warned = tags.parse_time(host.tags.get(tags.WARNED_AT))
+        if warned is not None and not is_empty(host):
+            yield warned + timedelta(minutes=policy.warn_minutes)
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _on_target(host: Host, target: Target) -> bool:
-    return (host.image_version_id or "").casefold() == target.image_version_id.casefold()
 
 
 def _note(host: Host, view: View) -> Note:
@@ -403,9 +588,11 @@ def _note(host: Host, view: View) -> Note:
         return _outdated_note(host, view)
     if is_new(host, view.target):
         return _new_note(host, view)
-    if tags.KEEP in host.tags:
+    if is_kept(host):
         return Note("kept", f"somebody has tagged it {tags.KEEP}: it is never touched")
-    if _on_target(host, view.target):
+    if not host.has_vm:
+        return Note("no VM", "a name in the pool whose VM is gone; not touched")
+    if on_target(host, view.target):
         return Note("up to date", "it is on the target version")
     if not host.registered:
         return Note("not in the pool", "it belongs to an earlier rollout, and is not touched by this one")
@@ -418,24 +605,36 @@ def _outdated_note(host: Host, view: View) -> Note:
     if not host.registered:
         return Note("removed", "out of the pool, about to be switched off and kept")
     if host.allow_new_session:
-        return Note("serving", "outdated; it drains as soon as the capacity floor allows")
-    if host.session_count:
+        return _serving_note(view)
+    if not is_empty(host):
         warned = host.tags.get(tags.WARNED_AT)
-        reason = f"users were warned at {warned}" if warned else f"waits for {host.session_count} users to leave"
+        reason = f"its users were warned at {warned}" if warned else f"waits for {host.session_count} users to leave"
         return Note("draining", reason)
+    if _is_reserve(host, view):
+        return Note("emptying", "nobody on it; stays as a reserve while the pool is below its capacity floor")
     minutes = -(-_time_left(host, view).total_seconds() // 60)
     return Note("emptying", f"nobody on it; {minutes:.0f} minutes until it may go")
 
 
+def _serving_note(view: View) -> Note:
+    if view.too_early:
+        return Note("serving", "outdated; the rollout has not begun")
+    if not view.canary_serves:
+        return Note("serving", "outdated; it stays as it is until the canary serves")
+    return Note("serving", "outdated; it drains as soon as the capacity floor allows")
+
+
 def _new_note(host: Host, view: View) -> Note:
-    if reason := why_failed(host, view.policy, view.now):
-        return Note("failed", reason)
+    if is_going(host):
+        return Note("deleting", "it failed, and is being deleted")
+    if host.name in view.failures:
+        return Note("failed", view.failures[host.name])
     if not host.registered:
         step = "creating" if host.provisioning_state != "Succeeded" else "joining"
         return Note(step, "new; not in the pool yet")
     if not is_healthy(host, view.policy, view.now):
         return Note("settling", f"new; the broker shows {host.status}")
-    if tags.CHECKED_AT not in host.tags:
+    if not is_checked(host):
         return Note("ready", "new and healthy; in drain mode until it is checked")
     if host.allow_new_session:
         return Note("serving", "on the target version")

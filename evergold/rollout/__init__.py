@@ -1,0 +1,1 @@
+"""Moving a host pool to an image version: observe, plan, act, again."""

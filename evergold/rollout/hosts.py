@@ -1,0 +1,123 @@
+"""What a host is, told from what Azure shows of it and from its tags: facts without decisions.
+
+Every function is pure. `evergold.rollout.plan` decides on these facts and on nothing else.
+"""
+
+from datetime import datetime, timedelta
+
+from evergold import tags
+from evergold.rollout.model import Host, Policy, Target
+
+USABLE = ("Available", "NeedsAssistance")  # the broker gives sessions to both
+OFF = ("deallocated", "deallocating")
+
+
+def on_target(host: Host, target: Target) -> bool:
+    """Whether the host was made from the target version: identity, not order."""
+    return (host.image_version_id or "").casefold() == target.image_version_id.casefold()
+
+
+def is_kept(host: Host) -> bool:
+    """Whether somebody has asked that it never be touched."""
+    return tags.KEEP in host.tags
+
+
+def is_frozen(host: Host, target: Target) -> bool:
+    """Whether this very VM was frozen into this rollout, and nobody has asked to keep it."""
+    mark = host.tags.get(tags.REPLACE)
+    if mark is None or is_kept(host) or not host.vm_id or not host.has_vm:
+        return False
+    return mark == tags.frozen_value(target.refresh, host.vm_id)
+
+
+def is_new(host: Host, target: Target) -> bool:
+    """Whether this rollout made the host, from the version it is for, and nobody has asked to keep it."""
+    return (
+        host.tags.get(tags.REFRESH) == target.refresh
+        and not is_frozen(host, target)
+        and not is_kept(host)
+        and on_target(host, target)
+    )
+
+
+def is_usable(host: Host, policy: Policy, now: datetime) -> bool:
+    """Running, usable by status, and heard of lately: the broker may show `Available` for a host that died days ago."""
+    return (
+        host.registered
+        and host.power in ("running", "unknown")
+        and host.status in USABLE
+        and host.last_heartbeat is not None
+        and now - host.last_heartbeat <= timedelta(minutes=policy.heartbeat_max_age_minutes)
+    )
+
+
+def is_serving(host: Host, policy: Policy, now: datetime) -> bool:
+    """Whether the broker gives the host new sessions, as far as anybody can see."""
+    return host.allow_new_session and is_usable(host, policy, now)
+
+
+def is_healthy(host: Host, policy: Policy, now: datetime) -> bool:
+    """The gate for a new host: usable, and failing no AVD health check but those that the image set allows."""
+    if not is_usable(host, policy, now):
+        return False
+    return host.status == "Available" or set(host.health_checks) <= set(policy.allowed_failing_health_checks)
+
+
+def is_asleep(host: Host) -> bool:
+    """In the pool and switched off, as a scaling plan does at night: silent, and yet it may serve again."""
+    return host.registered and host.power in OFF
+
+
+def is_lost(host: Host, policy: Policy, now: datetime) -> bool:
+    """In the pool, and silent for so long that it will not come back by itself."""
+    heard = host.last_heartbeat or host.created_at
+    if not host.registered or is_asleep(host) or heard is None:
+        return False
+    return now - heard > timedelta(minutes=policy.join_timeout_minutes)
+
+
+def is_going(host: Host) -> bool:
+    """Whether Azure is deleting the VM: it stands until it is gone, and counts as nothing else."""
+    return host.provisioning_state == "Deleting"
+
+
+def is_checked(host: Host) -> bool:
+    """Whether it passed the image set's checks."""
+    return tags.CHECKED_AT in host.tags
+
+
+def is_empty(host: Host) -> bool:
+    """Whether the broker, by its count and by its list, shows nobody on it."""
+    return host.session_count == 0 and not host.sessions
+
+
+def is_draining(host: Host) -> bool:
+    """In drain mode, and noted as drained by this rollout."""
+    return host.registered and not host.allow_new_session and tags.DRAINED_AT in host.tags
+
+
+def is_retired(host: Host) -> bool:
+    """Out of the pool and marked so. Switched on again it is still retired: somebody may want to look into it."""
+    return tags.RETIRED_AT in host.tags and not host.registered
+
+
+def why_failed(host: Host, policy: Policy, now: datetime) -> str | None:
+    """Why a new host counts as failed; None while it may still come up, or serves."""
+    if is_checked(host):
+        if not is_lost(host, policy, now):
+            return None
+        return f"it served, and has not been heard of for {policy.join_timeout_minutes} minutes"
+    if tags.FAILED in host.tags:
+        return host.tags[tags.FAILED]
+    if host.provisioning_state == "Failed":
+        return "Azure could not provision it"
+    age = now - host.created_at if host.created_at else timedelta(0)
+    if age <= timedelta(minutes=policy.join_timeout_minutes):
+        return None
+    if not is_healthy(host, policy, now):
+        status = host.status or "not in the pool"
+        return f"it was not healthy {policy.join_timeout_minutes} minutes after its creation (status: {status})"
+    limit = policy.join_timeout_minutes + policy.check_timeout_minutes
+    if age > timedelta(minutes=limit):
+        return f"its checks had not passed {limit} minutes after its creation"
+    return None
