@@ -1,0 +1,166 @@
+"""Subnets, and the network cards of virtual machines. Cards are made inline by their VM and go with it."""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from simulator.kernel.arm import ArmError, ArmRequest, Json, Reply, Route, group_path, not_found, page, resource_id
+
+if TYPE_CHECKING:
+    from simulator.cloud import Cloud
+
+RESERVED = 5  # addresses of every subnet that Azure keeps for itself
+
+
+@dataclass
+class Nic:
+    """A network card with one address."""
+
+    id: str
+    name: str
+    group: str
+    location: str
+    subnet: str
+    address: str
+    vm: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def body(self) -> Json:
+        """The resource as a GET shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "type": "Microsoft.Network/networkInterfaces",
+            "location": self.location,
+            "tags": dict(self.tags),
+            "properties": {
+                "provisioningState": "Succeeded",
+                "ipConfigurations": [
+                    {
+                        "id": f"{self.id}/ipConfigurations/ipconfig1",
+                        "name": "ipconfig1",
+                        "type": "Microsoft.Network/networkInterfaces/ipConfigurations",
+                        "properties": {
+                            "provisioningState": "Succeeded",
+                            "privateIPAddress": self.address,
+                            "privateIPAllocationMethod": "Dynamic",
+                            "subnet": {"id": self.subnet},
+                            "primary": True,
+                        },
+                    }
+                ],
+                "virtualMachine": {"id": self.vm},
+                "primary": True,
+            },
+        }
+
+
+@dataclass
+class SubnetState:
+    """A subnet and the cards in it."""
+
+    id: str
+    name: str
+    prefix: str
+    nics: dict[str, Nic] = field(default_factory=dict)
+
+    def free_address(self) -> str | None:
+        """The lowest address that nobody has."""
+        taken = {nic.address for nic in self.nics.values()}
+        hosts = [str(address) for address in ipaddress.ip_network(self.prefix)]
+        return next((address for address in hosts[RESERVED - 1 : -1] if address not in taken), None)
+
+    def body(self) -> Json:
+        """The resource as a GET shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "type": "Microsoft.Network/virtualNetworks/subnets",
+            "properties": {
+                "provisioningState": "Succeeded",
+                "addressPrefix": self.prefix,
+                "ipConfigurations": [{"id": f"{nic.id}/ipConfigurations/ipconfig1"} for nic in self.nics.values()],
+                "delegations": [],
+                "privateEndpointNetworkPolicies": "Disabled",
+                "privateLinkServiceNetworkPolicies": "Enabled",
+            },
+        }
+
+
+class Network:
+    """Virtual networks as the other services need them."""
+
+    def __init__(self, cloud: "Cloud") -> None:
+        self._cloud = cloud
+        self._subnets: dict[str, SubnetState] = {}
+
+    def populate(self) -> None:
+        """Makes the scenario's subnets."""
+        for subnet in self._cloud.scenario.subnets:
+            path = f"Microsoft.Network/virtualNetworks/{subnet.network}/subnets/{subnet.name}"
+            found = resource_id(self._cloud.scenario.subscription_id, subnet.resource_group, path)
+            self._subnets[found.lower()] = SubnetState(found, subnet.name, subnet.prefix)
+
+    def routes(self) -> list[Route]:
+        """Subnets and network cards, to read."""
+        return [
+            Route("GET", group_path("Microsoft.Network/virtualNetworks/{network}/subnets/{name}"), self._get_subnet),
+            Route("GET", group_path("Microsoft.Network/networkInterfaces/{name}"), self._get_nic),
+            Route("GET", group_path("Microsoft.Network/networkInterfaces"), self._list_nics),
+        ]
+
+    def subnet_id(self, network_and_name: str) -> str:
+        """The id of a scenario's subnet written "network/name"."""
+        network, _, name = network_and_name.partition("/")
+        ending = f"/virtualnetworks/{network}/subnets/{name}".lower()
+        return next(subnet.id for key, subnet in self._subnets.items() if key.endswith(ending))
+
+    def join(self, subnet_id: str, nic_id: str, location: str, vm: str, tags: dict[str, str]) -> Nic:
+        """Gives a new card an address. Raises where the subnet is missing or full."""
+        subnet = self._subnets.get(subnet_id.lower())
+        if subnet is None:
+            raise ArmError(
+                404,
+                "NotFound",
+                f"Resource {subnet_id} not found.",
+            )
+        address = subnet.free_address()
+        if address is None:
+            raise ArmError(
+                400,
+                "SubnetIsFull",
+                f"Subnet {subnet.name} with address prefix {subnet.prefix} does not have enough capacity for 1 IP addresses.",
+            )
+        match = re.search(r"/resourceGroups/([^/]+)/", nic_id, re.IGNORECASE)
+        nic = Nic(nic_id, nic_id.rpartition("/")[2], match[1] if match else "", location, subnet.id, address, vm, tags)
+        subnet.nics[nic_id.lower()] = nic
+        return nic
+
+    def leave(self, nic_id: str) -> None:
+        """Removes a card."""
+        for subnet in self._subnets.values():
+            subnet.nics.pop(nic_id.lower(), None)
+
+    def nics(self) -> list[Nic]:
+        """Every card."""
+        return [nic for subnet in self._subnets.values() for nic in subnet.nics.values()]
+
+    def _get_subnet(self, request: ArmRequest) -> Reply:
+        path = f"Microsoft.Network/virtualNetworks/{request['network']}/subnets/{request['name']}"
+        found = self._subnets.get(resource_id(request["subscription"], request["group"], path).lower())
+        if found is None:
+            raise not_found(f"Microsoft.Network/virtualNetworks/{request['network']}", request["group"])
+        return Reply(200, found.body())
+
+    def _get_nic(self, request: ArmRequest) -> Reply:
+        path = f"Microsoft.Network/networkInterfaces/{request['name']}"
+        wanted = resource_id(request["subscription"], request["group"], path).lower()
+        for nic in self.nics():
+            if nic.id.lower() == wanted:
+                return Reply(200, nic.body())
+        raise not_found(path, request["group"])
+
+    def _list_nics(self, request: ArmRequest) -> Reply:
+        group = request["group"].lower()
+        return page(request, [nic.body() for nic in self.nics() if nic.group.lower() == group])
