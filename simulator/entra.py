@@ -10,6 +10,7 @@ import hmac
 import json
 import secrets
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -91,8 +92,7 @@ class Entra:
         )
 
     async def _token(self, request: Request) -> Response:
-        form = await request.form()
-        asked = {key: str(value) for key, value in form.items()}
+        asked = {key: values[-1] for key, values in parse_qs((await request.body()).decode()).items()}
         if request.path_params["tenant"].lower() != self._tenant.lower():
             return _refused(
                 400,
