@@ -1,0 +1,295 @@
+"""From a generalised machine to an image version, and what becomes of it: candidate, approved, promoted or rejected.
+
+A version is published as a candidate, excluded from latest, so that nobody gets it by accident. The state, the decision (who, when, why and
+on which evidence) and the manifest stand in its tags. It is promoted only on an approval of exactly the evidence in question.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, NoReturn
+
+from azure.mgmt.compute.models import GalleryImageVersion
+
+from evergold import tags
+from evergold.azure import Azure, AzureFailure
+from evergold.azure.errors import raise_failed
+from evergold.azure.galleries import Progress, Region, VersionSpec, replication_of
+from evergold.azure.pipeline import wait_until
+from evergold.config.models import ImageSet
+from evergold.images.build import publishable_vm_id
+from evergold.images.manifest import Manifest, from_tags, tag_names
+from evergold.images.refresh import Refresh, definition_of, definition_tags, latest_in
+
+log = logging.getLogger("evergold.images")
+
+State = Literal["candidate", "approved", "promoted", "rejected"]
+STATES: tuple[State, ...] = ("candidate", "approved", "promoted", "rejected")
+TAG_VALUE_LENGTH = 256
+
+
+class PromotionRefused(Exception):  # noqa: N818  (it is what happened)
+    """A version was not promoted, because nobody has approved this evidence of it. Says what was approved instead."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person has decided about a candidate.
+
+    Attributes:
+        digest: of the evidence that they saw.
+        reason: as they gave it; may be "".
+
+    """
+
+    approved: bool
+    by: str
+    at: datetime
+    digest: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image version that Evergold knows of.
+
+    Attributes:
+        version_id: its resource id.
+        refresh: the refresh that made it; "" for one that was made otherwise.
+        excluded: it is excluded from latest.
+
+    """
+
+    version: str
+    version_id: str
+    refresh: str
+    state: State
+    excluded: bool
+    manifest: Manifest | None
+    decision: Decision | None
+
+
+# Publishing
+
+
+async def find_candidate(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate | None:
+    """The version of this refresh if it is whole: published and replicated to every region. Then there is nothing to build."""
+    version = await azure.galleries.get_version(definition_of(image_set), refresh.version)
+    if version is None:
+        return None
+    _assert_ours(version, refresh)
+    regions = [region.name for region in image_set.publish.regions]
+    if _provisioning(version) != "Succeeded" or not replication_of(version).completed(regions):
+        return None
+    return _candidate(version)
+
+
+async def find_previous(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate | None:
+    """The version that everyone gets now, apart from the one that this refresh makes; None where there is none."""
+    definition = definition_of(image_set)
+    version = await latest_in(azure, definition, image_set.location, other_than=refresh.version)
+    found = await azure.galleries.get_version(definition, version, replication=False) if version else None
+    return _candidate(found) if found is not None else None
+
+
+async def ensure_version_published(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str = "", progress: Progress | None = None
+) -> Candidate:
+    """The refresh's version is published as a candidate, and every target region has it.
+
+    Needs the machine proven and generalised. One that is under way is waited for; one that failed at an earlier try is deleted and
+    published again. What a failure leaves: the machine, and the version in whatever state, for the next try.
+    """
+    definition = definition_of(image_set)
+    present = await azure.galleries.get_version(definition, refresh.version)
+    if present is not None:
+        _assert_ours(present, refresh)
+        present = await _usable_or_removed(azure, image_set, refresh, present)
+    if present is None:
+        spec = await _version_spec(azure, image_set, refresh, notes)
+        await azure.galleries.begin_create_version(definition, spec)
+    version = await azure.galleries.wait_until_replicated(
+        definition,
+        refresh.version,
+        [region.name for region in image_set.publish.regions],
+        image_set.publish.timeout_minutes * 60,
+        progress=progress,
+    )
+    return _candidate(version)
+
+
+# Deciding
+
+
+async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, decision: Decision) -> Candidate:
+    """The decision stands in the version's tags. One about the same evidence that stands there already stays as it is."""
+    candidate = _candidate(await _own_version(azure, image_set, refresh))
+    standing = candidate.decision
+    if candidate.state in ("promoted", "rejected") or (standing is not None and standing.digest == decision.digest):
+        return candidate
+    words = f"{'approve' if decision.approved else 'reject'}: {decision.reason.strip()}"
+    return await _update(
+        azure,
+        image_set,
+        refresh,
+        {
+            tags.STATE: "approved" if decision.approved else "candidate",
+            tags.DECISION: words[:TAG_VALUE_LENGTH],
+            tags.APPROVED_BY: decision.by.strip()[:TAG_VALUE_LENGTH],
+            tags.APPROVED_AT: tags.format_time(decision.at),
+            tags.APPROVED_DIGEST: decision.digest,
+        },
+    )
+
+
+async def ensure_promoted(azure: Azure, image_set: ImageSet, refresh: Refresh, digest: str) -> Candidate:
+    """Everyone gets this version from now on. Raises PromotionRefused unless the evidence with this digest was approved."""
+    candidate = _candidate(await _own_version(azure, image_set, refresh))
+    if candidate.state == "promoted" and not candidate.excluded:
+        return candidate
+    decision = candidate.decision
+    if candidate.state == "rejected" or decision is None or not decision.approved or decision.digest != digest:
+        _refuse(candidate, digest)
+    return await _update(azure, image_set, refresh, {tags.STATE: "promoted"}, excluded=False)
+
+
+async def ensure_rejected(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate:
+    """Nobody gets this version, and it says so. It stays in the gallery with its evidence until retention removes it."""
+    return await _update(azure, image_set, refresh, {tags.STATE: "rejected"}, excluded=True)
+
+
+# Parts
+
+
+def _refuse(candidate: Candidate, digest: str) -> NoReturn:
+    decision = candidate.decision
+    standing = (
+        f"{decision.by} {'approved' if decision.approved else 'rejected'} evidence {decision.digest[:12]}"
+        if decision
+        else "nobody has decided anything"
+    )
+    raise PromotionRefused(
+        f"Version {candidate.version} was not promoted: it is {candidate.state}, and needs an approval of evidence {digest[:12]}; "
+        f"{standing}. What to do: start the run again, and decide on the evidence that it shows."
+    )
+
+
+async def _update(
+    azure: Azure,
+    image_set: ImageSet,
+    refresh: Refresh,
+    set_tags: Mapping[str, str],
+    *,
+    excluded: bool | None = None,
+) -> Candidate:
+    """Changes the version in one write, and reads back what is there."""
+    await _own_version(azure, image_set, refresh)
+    await azure.galleries.update_version(
+        definition_of(image_set), refresh.version, exclude_from_latest=excluded, set_tags=set_tags
+    )
+    candidate = _candidate(seen := await _own_version(azure, image_set, refresh))
+    if any((seen.tags or {}).get(name) != value for name, value in set_tags.items()):
+        raise_failed("note the decision", candidate.version_id, "TagsLost", "It was written, and reads otherwise now.")
+    return candidate
+
+
+async def _own_version(azure: Azure, image_set: ImageSet, refresh: Refresh) -> GalleryImageVersion:
+    definition = definition_of(image_set)
+    version = await azure.galleries.get_version(definition, refresh.version, replication=False)
+    if version is None:
+        raise_failed(
+            "read the image version", f"{definition}/{refresh.version}", "ResourceNotFound", "There is no such version."
+        )
+    _assert_ours(version, refresh)
+    return version
+
+
+def _assert_ours(version: GalleryImageVersion, refresh: Refresh) -> None:
+    owner = (version.tags or {}).get(tags.REFRESH)
+    if owner != refresh.id:
+        raise AzureFailure(
+            "use the image version",
+            version.id or refresh.version,
+            "VersionTaken",
+            f"It was made by {owner or 'somebody else'}, not by {refresh.id}.",
+            retryable=False,
+            remedy="It was left alone. End this refresh, and begin another: it takes the next number.",
+        )
+
+
+async def _usable_or_removed(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, version: GalleryImageVersion
+) -> GalleryImageVersion | None:
+    """The version if it is published or on its way; None once one that failed, or was being deleted, is gone."""
+    definition = definition_of(image_set)
+    failed = [region.region for region in replication_of(version).regions if region.state == "Failed"]
+    if _provisioning(version) == "Failed" or failed:
+        log.warning("%s failed at an earlier try: deleted, and published again", refresh.version)
+        await publishable_vm_id(azure, image_set, refresh)  # nothing is deleted that could not be made again
+        await azure.galleries.delete_version(definition, refresh.version)
+        return None
+    if _provisioning(version) != "Deleting":
+        return version
+
+    async def gone() -> bool | None:
+        return True if await azure.galleries.get_version(definition, refresh.version) is None else None
+
+    await wait_until(gone, "see the image version deleted", refresh.version, azure.clock, 3600, 30)
+    return None
+
+
+async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> VersionSpec:
+    publish = image_set.publish
+    anchor = await definition_tags(azure, image_set, refresh)
+    named = {
+        **refresh.tags,
+        tags.STATE: "candidate",
+        tags.SOURCE: refresh.source,
+        **{name: anchor[name] for name in tag_names(anchor)},
+    }
+    if notes.strip():
+        named[tags.NOTES] = notes.strip()[:TAG_VALUE_LENGTH]
+    return VersionSpec(
+        version=refresh.version,
+        location=image_set.location,
+        source_vm_id=await publishable_vm_id(azure, image_set, refresh),
+        regions=tuple(Region(region.name, region.replicas) for region in publish.regions),
+        storage_account_type=publish.storage_account_type,
+        end_of_life=azure.clock.now() + timedelta(days=publish.end_of_life_days),
+        tags=named,
+        exclude_from_latest=True,
+    )
+
+
+def _provisioning(version: GalleryImageVersion) -> str:
+    state = version.properties.provisioning_state if version.properties else None
+    return str(getattr(state, "value", state) or "")
+
+
+def _candidate(version: GalleryImageVersion) -> Candidate:
+    named = version.tags or {}
+    profile = version.properties.publishing_profile if version.properties else None
+    excluded = bool(profile and profile.exclude_from_latest)
+    state = next((known for known in STATES if known == named.get(tags.STATE)), None)
+    return Candidate(
+        version=version.name or "",
+        version_id=version.id or "",
+        refresh=named.get(tags.REFRESH, ""),
+        state=state or ("candidate" if excluded else "promoted"),
+        excluded=excluded,
+        manifest=from_tags(named),
+        decision=_decision(named),
+    )
+
+
+def _decision(named: Mapping[str, str]) -> Decision | None:
+    """The decision in a version's tags; None where there is none that is whole."""
+    word, _, reason = named.get(tags.DECISION, "").partition(":")
+    at = tags.parse_time(named.get(tags.APPROVED_AT))
+    digest = named.get(tags.APPROVED_DIGEST)
+    if word not in ("approve", "reject") or at is None or not digest:
+        return None
+    return Decision(word == "approve", named.get(tags.APPROVED_BY, ""), at, digest, reason.strip())
