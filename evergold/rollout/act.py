@@ -1,26 +1,29 @@
 """Acting: one function for each kind of action that the planner may ask for.
 
-The planner decided on what was seen a moment ago. Whatever cannot be undone (a sign-out, a removal, a power-off, a deletion) is therefore
-looked at once more, here, just before it is done, and left alone when it is no longer as the planner saw it: `Deferred` says why, and the
-next tick plans again. Every action can be done twice with the effect of once, and a process that dies between two of its calls
-leaves something that the next observation shows.
+The planner decided on what was seen a moment ago. Whatever cannot be undone (a sign-out, a removal, a power-off, a deletion) is
+therefore looked at once more, here, just before it is done, and left alone when it is no longer as the planner saw it: `Deferred`
+says why, and the next tick plans again. Every action can be done twice with the effect of once, and a process that dies between
+two of its calls leaves something that the next observation shows.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from evergold import tags
 from evergold.azure import Azure
 from evergold.azure.desktops import short_name
 from evergold.azure.ids import ResourceId, same
-from evergold.config.models import ImageSet, Pool, RolloutPolicy
-from evergold.rollout.model import Action, Host, Snapshot, Target
+from evergold.config.models import ImageSet, Pool
+from evergold.rollout.arrive import create_host
+from evergold.rollout.model import Action, Host, Kind, Policy, Target
+from evergold.validation.checks import Canary, check_canary
 
 log = logging.getLogger("evergold.rollout")
 
 MESSAGE_TITLE = "Your desktop is about to be updated"
+TAG_VALUE_LENGTH = 256
 
 
 class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved on, and the next plan takes that in)
@@ -34,14 +37,14 @@ class Place:
     azure: Azure
     image_set: ImageSet
     pool: Pool
-    policy: RolloutPolicy
+    policy: Policy
     target: Target
 
     @property
     def pool_id(self) -> ResourceId:
         """The host pool's resource id."""
         return ResourceId(
-            self.azure.environment.subscription_id,
+            str(self.azure.environment.subscription_id),
             self.pool.resource_group,
             "Microsoft.DesktopVirtualization/hostPools",
             (self.pool.name,),
@@ -52,24 +55,64 @@ class Place:
         """The resource group of the hosts' VMs."""
         return self.pool.hosts.resource_group
 
+    def aiming_at(self, target: Target) -> "Place":
+        """The same place, with what is known of the target by now."""
+        return replace(self, target=target)
+
 
 Act = Callable[[Place, Host, Action], Awaitable[None]]
 
 
+async def create(place: Place, action: Action) -> None:
+    """A new host begins to exist, under a name that nothing else has."""
+    if await create_host(
+        place.azure, place.image_set, place.pool, place.target.refresh, place.target.image_version_id, action.host
+    ):
+        log.info("%s: being created: %s", action.host, action.reason)
+    else:
+        raise Deferred(f"{action.host}: a virtual machine of that name is there already")
+
+
+async def check(place: Place, host: Host, _: Action) -> None:
+    """Runs the image set's checks on a new host. Passed, it is marked so; otherwise it is tried again at the next tick."""
+    checks = await check_canary(place.azure, place.image_set, Canary(place.pool, host.name))
+    bad = [each for each in checks if each.verdict in ("fail", "unknown")]
+    if bad:
+        raise Deferred(
+            f"{host.name}: not ready to serve: " + "; ".join(f"{each.name}: {each.measured}" for each in bad)
+        )
+    await _tag(place, host, {tags.CHECKED_AT: tags.format_time(place.azure.clock.now())})
+    log.info("%s: passed its %d checks", host.name, len(checks))
+
+
 async def drain(place: Place, host: Host, action: Action) -> None:
-    """Drain mode on, noted with its time on the VM. Noted first: what was drained by us can then always be told and put back."""
-    moment = tags.format_time(place.azure.clock.now())
-    if tags.DRAINED_AT not in host.tags:
-        await _tag(place, host, {tags.DRAINED_AT: moment})
+    """Drain mode on, noted with its time on the VM: what was drained by us can always be told, and put back.
+
+    Noted first. A new host, which only waits for its checks, needs no note.
+    """
+    if tags.REPLACE in host.tags and tags.DRAINED_AT not in host.tags:
+        await _tag(place, host, {tags.DRAINED_AT: tags.format_time(place.azure.clock.now())})
     await _allow(place, host, False)
     log.info("%s: drain mode on: %s", host.name, action.reason)
 
 
 async def undrain(place: Place, host: Host, action: Action) -> None:
-    """Drain mode off again on an outdated host, and the note of it removed."""
+    """Drain mode off again on an outdated host, and the notes of it removed."""
     await _allow(place, host, True)
     await _tag(place, host, {}, remove=(tags.DRAINED_AT, tags.WARNED_AT, tags.EMPTY_SINCE))
     log.info("%s: drain mode off again: %s", host.name, action.reason)
+
+
+async def note_empty(place: Place, host: Host, action: Action) -> None:
+    """Notes when the host was first seen empty: it settles from then on."""
+    await _tag(place, host, {tags.EMPTY_SINCE: tags.format_time(place.azure.clock.now())})
+    log.info("%s: empty: %s", host.name, action.reason)
+
+
+async def forget_empty(place: Place, host: Host, action: Action) -> None:
+    """Takes that note away again."""
+    await _tag(place, host, {}, remove=(tags.EMPTY_SINCE,))
+    log.info("%s: not empty after all: %s", host.name, action.reason)
 
 
 async def allow_sessions(place: Place, host: Host, action: Action) -> None:
@@ -79,24 +122,32 @@ async def allow_sessions(place: Place, host: Host, action: Action) -> None:
 
 
 async def warn(place: Place, host: Host, action: Action) -> None:
-    """Tells every user on the host, then notes when. In this order: nobody is ever signed out on a note alone."""
+    """Tells the users that the action names, then notes when. In this order: nobody is ever signed out on a note alone."""
     minutes = place.policy.warn_minutes
-    body = place.policy.warning_message.format(minutes=minutes, reason=f"An update of {place.image_set.name} is ready")
-    for session in host.sessions:
+    template = place.image_set.rollout.warning_message
+    body = template.format(
+        minutes=minutes, reason=f"An update of {place.image_set.description or place.image_set.name}"
+    )
+    for session in action.sessions:
         await place.azure.desktops.send_message(
-            place.pool.resource_group, place.pool.name, _registered(host), session.id, MESSAGE_TITLE, body
+            place.pool.resource_group, place.pool.name, _registered(host), session, MESSAGE_TITLE, body
         )
-    await _tag(place, host, {tags.WARNED_AT: tags.format_time(place.azure.clock.now())})
-    log.info("%s: told %d users that they have %d minutes: %s", host.name, len(host.sessions), minutes, action.reason)
+    moment = tags.format_time(place.azure.clock.now())
+    warned = int(host.tags.get(tags.WARNED_USERS, "0")) + len(action.sessions)
+    await _tag(place, host, {tags.WARNED_AT: moment, tags.WARNED_USERS: str(warned)})
+    log.info("%s: told %d users that they have %d minutes: %s", host.name, len(action.sessions), minutes, action.reason)
 
 
 async def sign_out(place: Place, host: Host, action: Action) -> None:
-    """Signs out the users that the action names, each only if the warning is still older than the notice they were given."""
-    vm = await _frozen_vm_tags(place, host)
-    warned = tags.parse_time(vm.get(tags.WARNED_AT, ""))
+    """Signs out the users that the action names, if the warning is still as old as the notice that they were given."""
+    now = await _frozen_vm_tags(place, host)
+    warned = tags.parse_time(now.get(tags.WARNED_AT))
     if warned is None or place.azure.clock.now() - warned < timedelta(minutes=place.policy.warn_minutes):
         raise Deferred(f"{host.name}: its users have not had their {place.policy.warn_minutes} minutes yet")
-    for session in [each for each in host.sessions if each.id in action.sessions]:
+    leaving = [session for session in host.sessions if session.id in action.sessions]
+    moved = int(host.tags.get(tags.MOVED_USERS, "0")) + len(leaving)
+    await _tag(place, host, {tags.MOVED_USERS: str(moved)})
+    for session in leaving:
         await place.azure.desktops.sign_out(place.pool.resource_group, place.pool.name, _registered(host), session.id)
         log.info("%s: signed out %s: %s", host.name, session.user, action.reason)
 
@@ -122,30 +173,22 @@ async def deallocate(place: Place, host: Host, action: Action) -> None:
 async def mark_retired(place: Place, host: Host, action: Action) -> None:
     """Notes until when the host is kept: the way back."""
     now = place.azure.clock.now()
-    until = now + timedelta(days=place.policy.retain_days)
+    until = now + timedelta(days=place.image_set.rollout.retain_days)
     await _tag(place, host, {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)})
     log.info("%s: retired, kept until %s UTC: %s", host.name, f"{until:%Y-%m-%d %H:%M}", action.reason)
 
 
 async def delete_failed(place: Place, host: Host, action: Action) -> None:
-    """Removes a new host that did not come up, counting it first: the count outlives the host."""
-    failed = place.target.failures_before + 1
+    """Removes a new host that did not come up, counting it first: the count and the name outlive the host."""
     await _refuse_users(place, host)
+    spent = [*place.target.spent_names, *([] if host.name in place.target.spent_names else [host.name])]
+    value = f"{place.target.refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH]
     pool = place.pool
-    await place.azure.desktops.update_host_pool_tags(
-        pool.resource_group, pool.name, {tags.FAILURES: f"{place.target.refresh}|{failed}"}
-    )
+    await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.FAILURES: value})
     if host.registered:
         await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
     await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
-    log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, failed, action.reason)
-
-
-async def freeze(place: Place, snapshot: Snapshot, names: tuple[str, ...]) -> None:
-    """Marks the hosts that this rollout replaces, each with its own VM id: only they are ever touched."""
-    for host in snapshot.hosts:
-        if host.name in names:
-            await _tag(place, host, {tags.REPLACE: tags.frozen_value(place.target.refresh, host.vm_id)})
+    log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, len(spent), action.reason)
 
 
 async def _tag(place: Place, host: Host, values: dict[str, str], remove: tuple[str, ...] = ()) -> None:
@@ -193,19 +236,25 @@ def _registered(host: Host) -> str:
     return short_name(host.session_host_name or host.name)
 
 
-def is_running(vm_power: str) -> bool:
-    """Whether a power state means that somebody could be using the machine."""
-    return vm_power in ("running", "starting", "stopping", "unknown")
-
-
-ACTS: dict[str, Act] = {
-    "drain": drain,
-    "undrain": undrain,
-    "allow_sessions": allow_sessions,
-    "warn": warn,
-    "sign_out": sign_out,
-    "remove_from_pool": remove_from_pool,
-    "deallocate": deallocate,
-    "mark_retired": mark_retired,
-    "delete_failed": delete_failed,
+ACTS: dict[Kind, Act] = {
+    Kind.CHECK: check,
+    Kind.ALLOW_SESSIONS: allow_sessions,
+    Kind.DRAIN: drain,
+    Kind.UNDRAIN: undrain,
+    Kind.NOTE_EMPTY: note_empty,
+    Kind.FORGET_EMPTY: forget_empty,
+    Kind.WARN: warn,
+    Kind.SIGN_OUT: sign_out,
+    Kind.REMOVE_FROM_POOL: remove_from_pool,
+    Kind.DEALLOCATE: deallocate,
+    Kind.MARK_RETIRED: mark_retired,
+    Kind.DELETE_FAILED: delete_failed,
 }
+
+
+async def act(place: Place, host: Host | None, action: Action) -> None:
+    """Does one action. Raises Deferred where it was not to be done after all, AzureFailure where Azure refused."""
+    if action.kind is Kind.CREATE:
+        await create(place, action)
+    elif host is not None:
+        await ACTS[action.kind](place, host, action)

@@ -1,0 +1,240 @@
+"""The rollout of one pool: observe, plan, act, again, until nothing is left to do.
+
+The engine decides nothing. It holds the pool's lease, asks the planner at every tick, does what the plan says and reports it.
+Killed at any instant and started again it goes on where it was, because everything it would have to remember stands in Azure. It
+returns when the plan is done, and raises `RolloutHalted` when the plan says that a person must look. On every way out but a
+finished rollout, drain mode is put back on outdated hosts that still stand.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from evergold import tags
+from evergold.azure import AzureFailure
+from evergold.config.models import ImageSet, Pool, ReleaseMethod
+from evergold.images.guest import StepFailure
+from evergold.rollout import lease
+from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
+from evergold.rollout.arrive import advance_host
+from evergold.rollout.hosts import is_new, why_failed
+from evergold.rollout.model import Action, Host, Plan, Policy, Snapshot, Target
+from evergold.rollout.observe import PoolWatch
+from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
+
+log = logging.getLogger("evergold.rollout")
+
+TICK_S = 60
+SHORTEST_TICK_S = 10
+
+
+class RolloutHalted(Exception):  # noqa: N818  (what happened, in the operator's word)
+    """The rollout stopped by itself and waits for a person; says the cause and what to do."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One turn of the loop: what was seen, what was decided, and what was done of it."""
+
+    at: datetime
+    snapshot: Snapshot
+    plan: Plan
+    done: tuple[Action, ...]
+
+
+Report = Callable[[Tick], Awaitable[None]]
+
+
+def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMethod | None) -> Policy:
+    """The image set's policy in the planner's numbers, for a pool of this many hosts."""
+    given = image_set.rollout
+    return Policy(
+        release_method=release_method or given.release_method,
+        surge=given.surge_hosts(max(pool_hosts, 1)),
+        floor_percent=given.capacity_floor_percent,
+        warn_minutes=given.warn_minutes,
+        settle_minutes=given.settle_minutes,
+        min_drain_minutes=given.min_drain_minutes,
+        heartbeat_max_age_minutes=given.heartbeat_max_age_minutes,
+        join_timeout_minutes=given.join_timeout_minutes,
+        check_timeout_minutes=image_set.checks.settle_timeout_minutes,
+        failure_budget=given.failure_budget,
+        scheduled_start=given.scheduled_start,
+        allowed_failing_health_checks=image_set.checks.allowed_failing_health_checks,
+    )
+
+
+def watch_of(place: Place) -> PoolWatch:
+    """The pool's one watch."""
+    return PoolWatch(place.azure, place.pool.resource_group, place.pool.name, place.hosts_group)
+
+
+def ring_of(image_set: ImageSet, pool_name: str) -> tuple[ReleaseMethod | None, Pool]:
+    """The pool of this name in the image set, and its ring's own release method. Raises KeyError."""
+    for ring in image_set.rings:
+        for pool in ring.pools:
+            if pool.name == pool_name:
+                return ring.release_method, pool
+    raise KeyError(pool_name)
+
+
+async def roll_out(place: Place, holder: str, report: Report) -> Tick:
+    """Brings the pool to the target and returns the last tick. Raises RolloutHalted, LeaseHeldError or AzureFailure."""
+    held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
+    try:
+        begun = await _begin(place)
+        try:
+            return await _loop(begun, held, report)
+        except BaseException:
+            await _put_back(begun)
+            raise
+    finally:
+        await lease.release(place.azure, place.pool_id, held)
+
+
+async def _begin(place: Place) -> Place:
+    """Freezes what this rollout replaces, once: the size of the pool and the hosts. Later starts find it done."""
+    snapshot = await _fit_look(place)
+    target = _known_of(place.target, snapshot)
+    if target.canary_only or target.size > 0:
+        size = target.size or pool_size(snapshot, target)
+        return place.aiming_at(replace(target, size=size))
+    size = pool_size(snapshot, target)
+    names = hosts_to_freeze(snapshot, target)
+    for host in snapshot.hosts:
+        if host.name in names:
+            frozen = {tags.REPLACE: tags.frozen_value(target.refresh, host.vm_id)}
+            if not host.allow_new_session:
+                frozen[tags.WAS_DRAINED] = target.refresh
+            await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)
+    # Written last: as long as it is absent, freezing is not over, and is done again from the start.
+    rollout = {tags.ROLLOUT: f"{target.refresh}|{size}"}
+    await place.azure.desktops.update_host_pool_tags(place.pool.resource_group, place.pool.name, rollout)
+    log.info("%s: %d of %d hosts are to be replaced", place.pool.name, len(names), size)
+    return place.aiming_at(replace(target, size=size))
+
+
+async def _fit_look(place: Place) -> Snapshot:
+    """A look from which something may follow; looks again until there is one."""
+    watch = watch_of(place)
+    while True:
+        snapshot = await watch.look()
+        reason = why_unfit(snapshot, replace(place.target, size=0), place.policy, place.azure.clock.now())
+        if not reason:
+            return snapshot
+        log.warning("%s: waiting for %s", place.pool.name, reason)
+        await place.azure.clock.sleep(TICK_S)
+
+
+def _known_of(target: Target, snapshot: Snapshot) -> Target:
+    """The target with what the pool's tags say of it by now."""
+    pool_tags = snapshot.pool.tags
+    spent = tags.of_refresh(pool_tags.get(tags.FAILURES), target.refresh)
+    names = tuple(spent.split(",")) if spent else ()
+    size = tags.of_refresh(pool_tags.get(tags.ROLLOUT), target.refresh)
+    return replace(target, failures_before=len(names), spent_names=names, size=int(size) if size else target.size)
+
+
+async def _loop(place: Place, held: lease.Lease, report: Report) -> Tick:
+    watch, clock = watch_of(place), place.azure.clock
+    while True:
+        held = await lease.keep(place.azure, place.pool_id, held)
+        snapshot = await watch.look()
+        if snapshot.complete:
+            place = place.aiming_at(_known_of(place.target, snapshot))
+        decided = plan(snapshot, place.target, place.policy, clock.now())
+        done = await _act_on(place, snapshot, decided)
+        await _bring_up(place, snapshot)
+        await _note_capacity(place, snapshot, decided)
+        tick = Tick(clock.now(), snapshot, decided, done)
+        await report(tick)
+        if decided.done:
+            return tick
+        if decided.halted and not decided.actions:
+            raise RolloutHalted(decided.halted)
+        await clock.sleep(_pause_s(decided, clock.now()))
+
+
+def _pause_s(decided: Plan, now: datetime) -> float:
+    """Until the next tick; shorter where time alone will have changed something before that."""
+    if decided.until is None:
+        return TICK_S
+    return min(TICK_S, max(SHORTEST_TICK_S, (decided.until - now).total_seconds()))
+
+
+async def _act_on(place: Place, snapshot: Snapshot, decided: Plan) -> tuple[Action, ...]:
+    """Does what the plan says, all at once: its actions are for different hosts, and were planned to hold together."""
+    hosts = {host.name: host for host in snapshot.hosts}
+    outcomes = await asyncio.gather(
+        *(_try(place, hosts.get(action.host), action) for action in decided.actions), return_exceptions=True
+    )
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return tuple(action for action, done in zip(decided.actions, outcomes, strict=True) if done)
+
+
+async def _try(place: Place, host: Host | None, action: Action) -> bool:
+    """Does one action; False where it is to be planned again. A refusal that waiting cannot mend is raised."""
+    try:
+        await act(place, host, action)
+    except Deferred as reason:
+        log.info("%s: not done (%s): %s", action.host, action.kind, reason)
+        return False
+    except AzureFailure as failure:
+        if not failure.retryable:
+            raise
+        log.warning("%s: will be tried again (%s): %s", action.host, action.kind, failure)
+        return False
+    return True
+
+
+async def _bring_up(place: Place, snapshot: Snapshot) -> None:
+    """Helps every new host one step further on its way into the pool."""
+    now = place.azure.clock.now()
+    coming = [
+        host
+        for host in snapshot.hosts
+        if is_new(host, place.target) and not host.registered and why_failed(host, place.policy, now) is None
+    ]
+    await asyncio.gather(*(_advance(place, host) for host in coming))
+
+
+async def _advance(place: Place, host: Host) -> None:
+    """One step: Entra join, then registration. One that fails for good is noted on the VM, for the planner to see."""
+    try:
+        await advance_host(place.azure, place.image_set, place.pool, host.name, place.target.refresh)
+    except StepFailure as failure:
+        log.warning("%s: did not come up: %s", host.name, failure)
+        reason = {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]}
+        await place.azure.compute.update_vm_tags(place.hosts_group, host.name, reason)
+    except AzureFailure as failure:
+        log.warning("%s: will be tried again: %s", host.name, failure)
+
+
+async def _note_capacity(place: Place, snapshot: Snapshot, decided: Plan) -> None:
+    """Keeps the lowest capacity of this rollout on the pool, for the report."""
+    if not snapshot.complete or place.target.canary_only:
+        return
+    known = tags.of_refresh(snapshot.pool.tags.get(tags.LOWEST_CAPACITY), place.target.refresh)
+    if known is None or decided.capacity_percent < int(known):
+        value = f"{place.target.refresh}|{decided.capacity_percent}"
+        pool = place.pool
+        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.LOWEST_CAPACITY: value})
+
+
+async def _put_back(place: Place) -> None:
+    """Drain mode off on outdated hosts that still stand: for every way out but success."""
+    try:
+        snapshot = await watch_of(place).look()
+        hosts = {host.name: host for host in snapshot.hosts}
+        actions = put_back(snapshot, place.target) if snapshot.complete else ()
+        await asyncio.gather(*(_try(place, hosts.get(action.host), action) for action in actions))
+    except AzureFailure as failure:
+        log.error(
+            "%s: drain mode could not be put back on the hosts that this rollout drained: %s Start the rollout again, or set it by hand.",
+            place.pool.name,
+            failure,
+        )
