@@ -464,7 +464,10 @@ def _on_their_way(host: Host, policy: Policy, now: datetime) -> int:
     moved, warned = host.tags.get(tags.MOVED_USERS, ""), tags.parse_time(host.tags.get(tags.WARNED_AT))
     if warned is None or not (moved.isascii() and moved.isdigit()):
         return 0
-    since = tags.parse_time(host.tags.get(tags.EMPTY_SINCE)) or warned + timedelta(minutes=policy.warn_minutes)
+    since = tags.parse_time(host.tags.get(tags.EMPTY_SINCE))
+    if since is None:
+        # Seen empty, and not yet noted: it is but a moment ago. With somebody still on it, the end of the notice has to do.
+        since = now if is_empty(host) else warned + timedelta(minutes=policy.warn_minutes)
     return int(moved) if now - since < RETURN_TIME else 0
 
 

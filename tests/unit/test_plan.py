@@ -1,0 +1,508 @@
+"""The planner's rules, one example each. Times are minutes before the tests' present; a host has ten session slots."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from evergold import tags
+from evergold.rollout.model import Host, Kind, Plan, Policy, Session, Snapshot, Target
+from evergold.rollout.plan import hosts_to_freeze, next_names, plan, pool_size, put_back, why_unfit
+from tests.support.moments import EPOCH
+from tests.support.pools import (
+    LIMIT,
+    NEW_VERSION,
+    ago,
+    drained,
+    host,
+    look,
+    new,
+    old,
+    retired,
+    serving,
+    stamp,
+    target,
+    vacated,
+)
+
+IMMEDIATE = Policy(release_method="immediate", floor_percent=0)
+FOUR_OLD = (old("a"), old("b"), old("c"), old("d"))
+DESTRUCTIVE = {Kind.DRAIN, Kind.SIGN_OUT, Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE, Kind.DELETE_FAILED}
+
+
+def decide(
+    *hosts: Host, size: int | None = None, policy: Policy | None = None, seen: dict[str, Any] | None = None, **aim: Any
+) -> Plan:
+    """The plan for these hosts; the pool's size is the number of those that are not new, unless it is given."""
+    snapshot = look(*hosts, **(seen or {}))
+    wanted = size if size is not None else sum(1 for each in hosts if tags.REFRESH not in each.tags)
+    return plan(snapshot, target(wanted, **aim), policy or Policy(), EPOCH)
+
+
+def told(result: Plan, kind: Kind) -> list[str]:
+    """The hosts to which the plan does this, in its order."""
+    return [action.host for action in result.actions if action.kind == kind]
+
+
+def kinds(result: Plan) -> set[Kind]:
+    return {action.kind for action in result.actions}
+
+
+# What one host's state leads to: the table in the planner's docstring, row by row, each beside a serving canary.
+ROWS = [
+    ("an outdated host that serves is drained", old("a"), Kind.DRAIN, "serving"),
+    ("one that drains with users on it is left alone", drained("a", users=2), None, "draining"),
+    ("one that is empty for the first time gets a note of it", drained("a"), Kind.NOTE_EMPTY, "emptying"),
+    ("one that has drained and settled is removed from the pool", vacated("a"), Kind.REMOVE_FROM_POOL, "emptying"),
+    ("one that is out of the pool is switched off", vacated("a", registered=False), Kind.DEALLOCATE, "removed"),
+    (
+        "one that is about to be off is waited for",
+        vacated("a", registered=False, power="deallocating"),
+        None,
+        "removed",
+    ),
+    (
+        "one that is out of the pool and off is marked",
+        vacated("a", registered=False, power="deallocated"),
+        Kind.MARK_RETIRED,
+        "removed",
+    ),
+    ("one that is retired is left alone", retired("a"), None, "retired"),
+    (
+        "a new host in creation is waited for",
+        new("n", registered=False, provisioning_state="Creating"),
+        None,
+        "creating",
+    ),
+    ("a new host that joins is waited for", new("n", registered=False), None, "joining"),
+    ("a new host that updates its agent is waited for", new("n", status="Upgrading"), None, "settling"),
+    ("a new host with an old heartbeat is waited for", new("n", last_heartbeat=ago(20)), None, "settling"),
+    (
+        "a new host that a fault keeps from serving is waited for",
+        new("n", status="NeedsAssistance", health_checks=("UrlsAccessibleCheck",)),
+        None,
+        "settling",
+    ),
+    (
+        "a new host that the broker opened is shut until it is checked",
+        new("n", allow_new_session=True),
+        Kind.DRAIN,
+        "ready",
+    ),
+    ("a healthy new host is checked", new("n"), Kind.CHECK, "ready"),
+    ("a checked new host is opened", new("n", tagged={tags.CHECKED_AT: stamp(1)}), Kind.ALLOW_SESSIONS, "checked"),
+    ("a new host that serves is left alone", serving("n"), None, "serving"),
+    (
+        "a new host that Azure could not make is deleted",
+        new("n", provisioning_state="Failed"),
+        Kind.DELETE_FAILED,
+        "failed",
+    ),
+    (
+        "a new host that never registered is deleted",
+        new("n", registered=False, created_at=ago(91)),
+        Kind.DELETE_FAILED,
+        "failed",
+    ),
+    (
+        "a new host whose checks found a fault is deleted",
+        new("n", tagged={tags.FAILED: "no patches"}),
+        Kind.DELETE_FAILED,
+        "failed",
+    ),
+    ("a new host whose checks never end is deleted", new("n", created_at=ago(151)), Kind.DELETE_FAILED, "failed"),
+    (
+        "a new host that fell silent long ago is deleted",
+        serving("n", last_heartbeat=ago(91)),
+        Kind.DELETE_FAILED,
+        "failed",
+    ),
+    ("a new host that is being deleted is waited for", new("n", provisioning_state="Deleting"), None, "deleting"),
+    ("a host that somebody keeps is left alone", old("a", tagged={tags.KEEP: "mine"}), None, "kept"),
+    ("a host that was not frozen is left alone", host("a"), None, "not part of this"),
+    ("a host on the target version is left alone", host("a", image_version_id=NEW_VERSION), None, "up to date"),
+    ("a retained host of an earlier rollout is left alone", host("a", registered=False), None, "not in the pool"),
+    (
+        "a VM made anew under a frozen host's name is left alone",
+        replace(old("a"), vm_id="another"),
+        None,
+        "not part of this",
+    ),
+    (
+        "a name in the pool without a VM is left alone",
+        host("a", provisioning_state="Unknown", last_heartbeat=ago(90)),
+        None,
+        "no VM",
+    ),
+]
+
+
+@pytest.mark.parametrize(("subject", "kind", "state"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_each_state_of_a_host_has_one_way_on(subject: Host, kind: Kind | None, state: str) -> None:
+    result = decide(subject, old("z", users=9), serving("canary"), serving("other"), size=2, policy=Policy(surge=3))
+    about_it = [action.kind for action in result.actions if action.host == subject.name]
+    assert (about_it, result.notes[subject.name].state) == ([kind] if kind else [], state)
+    assert result.notes[subject.name].reason
+
+
+# --- What follows from no look at all -----------------------------------------------------------------------------------
+
+UNFIT: list[tuple[str, dict[str, Any], str]] = [
+    ("a failed look", {"complete": False, "problem": "Azure answered 503"}, "Azure answered 503"),
+    ("a look of ten minutes ago", {"taken_at": ago(10)}, "fresh look"),
+    ("a look from the future", {"taken_at": ago(-10)}, "fresh look"),
+    ("a look at no hosts", {"hosts": ()}, "no host in it at all"),
+    (
+        "a look at VMs alone",
+        {"hosts": tuple(replace(each, registered=False) for each in FOUR_OLD)},
+        "no host in it at all",
+    ),
+    (
+        "a look at names alone",
+        {"hosts": tuple(replace(each, provisioning_state="Unknown") for each in FOUR_OLD)},
+        "no such VM",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
+def test_nothing_at_all_follows_from(change: dict[str, Any], words: str) -> None:
+    snapshot = look(*FOUR_OLD, vacated("e"), serving("n"))
+    result = plan(replace(snapshot, **change), target(5), IMMEDIATE, EPOCH)
+    assert (result.actions, result.done) == ((), False)
+    assert words in result.waiting_for
+
+
+def test_a_host_missing_from_a_partial_list_is_not_switched_off() -> None:
+    result = decide(old("a", registered=False), old("b"), old("c"), serving("n"))
+    assert [action.kind for action in result.actions if action.host == "a"] == [Kind.NOTE_EMPTY]
+    assert result.notes["a"].state == "removed"
+
+
+def test_a_host_that_others_took_out_of_the_pool_is_switched_off_once_it_has_stayed_away() -> None:
+    away = old("a", registered=False, tagged={tags.EMPTY_SINCE: stamp(6)})
+    assert told(decide(away, old("b"), serving("n")), Kind.DEALLOCATE) == ["a"]
+
+
+# --- Freezing -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_outdated_registered_and_not_kept_is_frozen() -> None:
+    snapshot = look(
+        host("a"),
+        host("on-target", image_version_id=NEW_VERSION.upper()),
+        host("kept", tags={tags.KEEP: "yes"}),
+        host("retained", registered=False),
+        host("nameless", provisioning_state="Unknown"),
+        host("newer-but-not-it", image_version_id="/images/pilot/versions/9.9.9"),
+    )
+    assert hosts_to_freeze(snapshot, target(5)) == ("a", "newer-but-not-it")
+    assert hosts_to_freeze(replace(snapshot, complete=False), target(5)) == ()
+
+
+def test_the_pools_size_counts_neither_new_hosts_nor_retained_ones() -> None:
+    assert pool_size(look(host("a"), host("b"), new("canary"), host("gone", registered=False)), target(0)) == 2
+
+
+def test_a_rollout_whose_hosts_were_never_marked_is_not_done() -> None:
+    result = decide(host("a"), host("b"))
+    assert (result.done, result.actions) == (False, ())
+    assert "a, b to be marked" in result.waiting_for
+
+
+# --- Creating -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_host_is_the_canary_and_nothing_else_happens_until_it_serves() -> None:
+    first = decide(*FOUR_OLD, policy=Policy(surge=4))
+    assert [(action.kind, action.host) for action in first.actions] == [(Kind.CREATE, "pil-001")]
+    waiting = decide(*FOUR_OLD, new("pil-001", registered=False), policy=Policy(surge=4))
+    assert waiting.actions == ()
+    assert waiting.waiting_for == "pil-001 to come up"
+    assert waiting.until == ago(30) + timedelta(minutes=90)
+
+
+def test_once_the_canary_serves_the_surge_is_used_whole() -> None:
+    assert len(told(decide(*FOUR_OLD, serving("n"), policy=Policy(surge=3)), Kind.CREATE)) == 2
+
+
+def test_a_version_proven_elsewhere_needs_no_canary() -> None:
+    assert len(told(decide(*FOUR_OLD, policy=Policy(surge=3), canary_proven=True), Kind.CREATE)) == 3
+
+
+def test_hosts_in_creation_failed_or_being_deleted_take_up_the_surge() -> None:
+    for taken in (
+        new("n2", registered=False, provisioning_state="Creating"),
+        new("n2", provisioning_state="Failed"),
+        new("n2", provisioning_state="Deleting"),
+    ):
+        assert told(decide(*FOUR_OLD, serving("n1"), taken, policy=Policy(surge=2)), Kind.CREATE) == []
+
+
+def test_no_more_are_created_than_are_missing() -> None:
+    kept, current = host("k", tags={tags.KEEP: "yes"}), host("c", image_version_id=NEW_VERSION)
+    result = decide(retired("a"), retired("b"), kept, current, serving("n"), size=4, policy=Policy(surge=9))
+    assert len(told(result, Kind.CREATE)) == 1
+
+
+def test_names_avoid_everything_that_stands_in_any_letter_case() -> None:
+    hosts = (retired("PIL-001"), old("pil-002"), serving("pil-004"), old("x", session_host_name="pil-005"))
+    seen = {"taken_names": ("pil-006",)}
+    result = decide(*hosts, size=3, seen=seen, policy=Policy(surge=3), spent_names=("pil-003",))
+    assert told(result, Kind.CREATE) == ["pil-007", "pil-008"]
+
+
+def test_names_are_never_longer_than_windows_allows() -> None:
+    assert next_names("elevenchars", (), 2) == ["elevenchars-001", "elevenchars-002"]
+    thousandth = next_names("elevenchars", (f"elevenchars-{n:03d}" for n in range(1, 1000)), 1)
+    assert thousandth == ["elevenchars1000"]
+    assert next_names("a-prefix-too-long", (), 3) == []
+
+
+# --- Draining and the floor ---------------------------------------------------------------------------------------------
+
+
+def test_as_many_drain_as_the_floor_allows_and_the_emptiest_first() -> None:
+    hosts = (old("a", users=5), old("b", users=1), old("c"), old("d", users=1), old("e", users=9))
+    assert told(decide(*hosts, serving("n")), Kind.DRAIN) == ["c", "b"]
+
+
+def test_a_floor_of_all_slots_lets_one_host_drain_for_each_that_came() -> None:
+    assert told(decide(*FOUR_OLD, serving("n"), policy=Policy(floor_percent=100)), Kind.DRAIN) == ["a"]
+
+
+def test_hosts_that_already_drain_do_not_count_even_with_users_on_them() -> None:
+    hosts = (drained("a", users=9), drained("b", users=9), old("c"), old("d"), old("e"))
+    assert told(decide(*hosts, serving("n")), Kind.DRAIN) == []
+
+
+def test_a_host_with_an_old_heartbeat_is_no_capacity_whatever_its_status_says() -> None:
+    hosts = (*FOUR_OLD[:3], old("d", last_heartbeat=ago(30)))
+    result = decide(*hosts, serving("n"))
+    assert (result.capacity_percent, told(result, Kind.DRAIN)) == (100, ["d"])
+
+
+def test_a_host_that_needs_assistance_is_capacity() -> None:
+    unwell = [replace(each, status="NeedsAssistance", health_checks=("UrlsAccessibleCheck",)) for each in FOUR_OLD]
+    assert decide(*unwell, serving("n")).capacity_percent == 125
+
+
+def test_a_lost_host_drains_even_when_the_floor_is_broken() -> None:
+    hosts = (*FOUR_OLD[:2], old("c", last_heartbeat=ago(600)), old("d", last_heartbeat=ago(600)))
+    assert told(decide(*hosts, serving("n")), Kind.DRAIN) == ["c", "d"]
+
+
+def test_when_all_hosts_miss_a_few_heartbeats_they_are_not_all_drained() -> None:
+    quiet = [replace(each, last_heartbeat=ago(8)) for each in FOUR_OLD]
+    assert told(decide(*quiet, serving("n")), Kind.DRAIN) == ["a"]
+
+
+def test_hosts_that_a_scaling_plan_switched_off_are_replaced_but_not_all_at_once() -> None:
+    asleep = [replace(each, power="deallocated", last_heartbeat=ago(600), status="Shutdown") for each in FOUR_OLD]
+    assert told(decide(*asleep, serving("n")), Kind.DRAIN) == ["a"]
+
+
+def test_a_pool_without_a_session_limit_is_counted_in_hosts() -> None:
+    unlimited = replace(look().pool, max_session_limit=0)
+    assert told(decide(*FOUR_OLD, serving("n"), seen={"pool": unlimited}), Kind.DRAIN) == ["a"]
+
+
+# --- Vacating -----------------------------------------------------------------------------------------------------------
+
+
+def test_under_opportunistic_release_nobody_is_ever_warned_or_signed_out() -> None:
+    result = decide(*(drained(name, users=3) for name in "abc"), serving("n"), policy=Policy(floor_percent=0))
+    assert kinds(result) == set()
+    assert result.waiting_for == "9 users of a, b, c to leave"
+
+
+def test_under_immediate_release_users_are_warned_once_every_outdated_host_drains() -> None:
+    some = decide(
+        drained("a", users=1), old("b", users=1), old("c"), serving("n"), policy=replace(IMMEDIATE, floor_percent=60)
+    )
+    assert Kind.WARN not in kinds(some)
+    every = decide(drained("a", users=2), drained("b", users=1), serving("n"), policy=IMMEDIATE)
+    assert told(every, Kind.WARN) == ["b", "a"]
+
+
+def test_those_who_were_warned_are_signed_out_when_their_minutes_are_over() -> None:
+    warned_4 = decide(drained("a", users=2, tagged={tags.WARNED_AT: stamp(4)}), serving("n"), policy=IMMEDIATE)
+    assert kinds(warned_4) == set()
+    assert warned_4.until == EPOCH + timedelta(minutes=1)
+    warned_5 = decide(drained("a", users=2, tagged={tags.WARNED_AT: stamp(5)}), serving("n"), policy=IMMEDIATE)
+    assert [(action.kind, action.sessions) for action in warned_5.actions] == [(Kind.SIGN_OUT, ("a-0", "a-1"))]
+
+
+def test_a_session_younger_than_the_warning_is_warned_and_not_signed_out() -> None:
+    young = Session("late", "late@contoso.com", "Active", ago(3))
+    base = drained("a", users=1, tagged={tags.WARNED_AT: stamp(10)})
+    late = replace(base, sessions=(*base.sessions, young), session_count=2)
+    result = decide(late, serving("n"), policy=IMMEDIATE)
+    assert [(action.kind, action.sessions) for action in result.actions] == [(Kind.WARN, ("late",))]
+
+
+def test_a_session_of_unknown_age_is_never_signed_out() -> None:
+    ageless = (Session("ageless", "someone@contoso.com", "Active", None),)
+    strange = drained("a", tagged={tags.WARNED_AT: stamp(60)}, sessions=ageless, session_count=1)
+    assert kinds(decide(strange, serving("n"), policy=IMMEDIATE)) == set()
+
+
+def test_only_as_many_are_moved_as_find_a_free_slot_on_a_serving_host_of_the_target_version() -> None:
+    warned = {tags.WARNED_AT: stamp(9)}
+    hosts = (drained("a", users=3, tagged=warned), drained("b", users=4, tagged=warned))
+    assert told(decide(*hosts, serving("n", session_count=4), policy=IMMEDIATE), Kind.SIGN_OUT) == ["a"]
+    assert told(decide(*hosts, serving("n", session_count=LIMIT), policy=IMMEDIATE), Kind.SIGN_OUT) == []
+    full = decide(*hosts, serving("n", session_count=3), policy=IMMEDIATE)
+    assert told(full, Kind.SIGN_OUT) == ["a", "b"]
+
+
+def test_the_slots_of_users_who_are_on_their_way_are_not_given_to_others() -> None:
+    left = drained("a", tagged={tags.WARNED_AT: stamp(9), tags.MOVED_USERS: "7", tags.EMPTY_SINCE: stamp(2)})
+    waiting = drained("b", users=4, tagged={tags.WARNED_AT: stamp(9)})
+    assert told(decide(left, waiting, serving("n"), policy=IMMEDIATE), Kind.SIGN_OUT) == []
+    back = replace(left, tags={**left.tags, tags.EMPTY_SINCE: stamp(11)})
+    assert told(decide(back, waiting, serving("n"), policy=IMMEDIATE), Kind.SIGN_OUT) == ["b"]
+
+
+def test_a_scheduled_rollout_does_nothing_before_its_time_and_says_when_it_begins() -> None:
+    policy = replace(IMMEDIATE, release_method="scheduled", scheduled_start=ago(-90))
+    result = decide(*FOUR_OLD, policy=policy, canary_proven=True)
+    assert (result.actions, result.until) == ((), ago(-90))
+    assert result.waiting_for == "the scheduled start, 2026-11-12 21:30 UTC"
+    begun = decide(*FOUR_OLD, policy=replace(policy, scheduled_start=EPOCH), canary_proven=True)
+    assert told(begun, Kind.CREATE) == ["pil-001"]
+
+
+# --- Retiring -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_host_drains_its_least_time_and_settles_before_it_is_removed() -> None:
+    just_drained = old("a", allow_new_session=False, tagged={tags.DRAINED_AT: stamp(14), tags.EMPTY_SINCE: stamp(14)})
+    just_empty = drained("b", tagged={tags.EMPTY_SINCE: stamp(4)})
+    result = decide(just_drained, just_empty, serving("n"), policy=Policy(floor_percent=0))
+    assert told(result, Kind.REMOVE_FROM_POOL) == []
+    alone = decide(just_empty, serving("n1"), serving("n2"), policy=Policy(floor_percent=0))
+    assert (alone.waiting_for, alone.until) == ("b to drain and settle", EPOCH + timedelta(minutes=1))
+
+
+def test_a_count_without_a_session_is_still_somebody() -> None:
+    assert kinds(decide(replace(vacated("a"), session_count=1), serving("n"))) == {Kind.FORGET_EMPTY}
+
+
+def test_a_session_without_a_count_is_still_somebody() -> None:
+    someone = (Session("s", "someone@contoso.com", "Active", ago(1)),)
+    assert kinds(decide(replace(vacated("a"), sessions=someone), serving("n"))) == {Kind.FORGET_EMPTY}
+
+
+def test_a_host_that_somebody_opened_again_settles_anew() -> None:
+    result = decide(replace(vacated("a"), allow_new_session=True), serving("n"))
+    assert [action.kind for action in result.actions] == [Kind.FORGET_EMPTY, Kind.DRAIN]
+
+
+def test_an_empty_host_stays_as_a_reserve_while_the_pool_is_below_its_floor() -> None:
+    dead = serving("n2", last_heartbeat=ago(20))
+    result = decide(vacated("a"), old("b"), old("c"), serving("n1"), dead, size=5)
+    assert told(result, Kind.REMOVE_FROM_POOL) == []
+    assert "reserve" in result.notes["a"].reason
+
+
+def test_a_retired_host_that_somebody_switched_on_again_is_left_alone() -> None:
+    assert decide(replace(retired("a"), power="running"), serving("n")).actions == ()
+
+
+# --- Failing, holding, ending -------------------------------------------------------------------------------------------
+
+
+def test_within_the_budget_a_failed_host_goes_and_another_name_is_tried() -> None:
+    broken = new("pil-001", provisioning_state="Failed")
+    result = decide(*FOUR_OLD, serving("pil-002"), broken, policy=Policy(surge=3))
+    assert (result.halted, told(result, Kind.DELETE_FAILED)) == (None, ["pil-001"])
+    assert told(result, Kind.CREATE) == ["pil-003"]
+
+
+def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back() -> None:
+    broken = new("n", provisioning_state="Failed")
+    mine, theirs = drained("a", users=1), drained("b", tagged={tags.WAS_DRAINED: "yes"})
+    result = decide(mine, theirs, vacated("c"), old("d"), broken, failures_before=1)
+    assert [(action.kind, action.host) for action in result.actions] == [(Kind.UNDRAIN, "a"), (Kind.UNDRAIN, "c")]
+    assert result.halted is not None
+    assert "n: Azure could not provision it" in result.halted
+    assert not result.done
+
+
+def test_a_failed_host_that_is_being_deleted_is_not_counted_twice() -> None:
+    assert decide(*FOUR_OLD, new("n", provisioning_state="Deleting"), failures_before=1).halted is None
+
+
+def test_a_failed_host_with_somebody_on_it_is_not_deleted() -> None:
+    assert told(decide(*FOUR_OLD, serving("n", last_heartbeat=ago(91), session_count=1)), Kind.DELETE_FAILED) == []
+
+
+def test_a_new_host_that_sleeps_has_not_failed() -> None:
+    asleep = serving("n", power="deallocated", last_heartbeat=ago(600), status="Shutdown")
+    result = decide(retired("a"), asleep)
+    assert (result.actions, result.done) == ((), True)
+
+
+def test_while_a_hold_stands_only_unchecked_hosts_are_kept_shut() -> None:
+    result = decide(
+        *FOUR_OLD, vacated("e"), new("n", allow_new_session=True), canary_proven=True, hold="Ann: exam week"
+    )
+    assert [(action.kind, action.host) for action in result.actions] == [(Kind.DRAIN, "n")]
+    quiet = decide(*FOUR_OLD, vacated("e"), hold="Ann: exam week")
+    assert (quiet.actions, quiet.done) == ((), False)
+    assert quiet.waiting_for == "the hold to be lifted: Ann: exam week"
+
+
+def test_what_a_cancellation_puts_back_is_what_the_rollout_drained() -> None:
+    snapshot = look(drained("a"), old("b"), drained("c", tagged={tags.KEEP: "yes"}), retired("d"), new("n"))
+    assert [action.host for action in put_back(snapshot, target(4))] == ["a"]
+
+
+def test_a_personal_pool_is_refused() -> None:
+    personal = replace(look().pool, host_pool_type="Personal")
+    result = decide(*FOUR_OLD, seen={"pool": personal})
+    assert result.actions == ()
+    assert result.halted is not None
+    assert "personal host pool" in result.halted
+
+
+def test_a_canary_alone_is_done_when_it_is_checked_and_stays_shut() -> None:
+    assert told(decide(host("a"), host("b"), canary_only=True), Kind.CREATE) == ["pil-001"]
+    checked = new("pil-001", tagged={tags.CHECKED_AT: stamp(1)})
+    result = decide(host("a"), host("b"), checked, canary_only=True)
+    assert (result.actions, result.done) == ((), True)
+
+
+def test_a_rollout_is_done_when_every_frozen_host_is_retired_and_all_new_ones_serve() -> None:
+    ends = (retired("a"), retired("b"), serving("n1"), serving("n2"))
+    assert decide(*ends).done
+    assert decide(*ends).replaced == decide(*ends).total == 2
+    assert not decide(*ends[:3], size=2).done
+    assert not decide(*ends[1:], old("c")).done
+    assert not decide(*ends[:3], serving("n2", last_heartbeat=ago(20)), size=2).done
+
+
+def test_a_plan_says_how_far_it_is_and_whom_it_will_move() -> None:
+    result = decide(retired("a"), drained("b", users=2), old("c", users=3), serving("n1"), serving("n2"))
+    assert (result.replaced, result.total, result.users_to_move, result.capacity_percent) == (1, 3, 5, 100)
+
+
+def test_a_floor_that_keeps_users_from_being_moved_is_named_with_its_remedy() -> None:
+    policy = replace(IMMEDIATE, floor_percent=100)
+    result = decide(old("a", users=1), drained("b", users=1), serving("n"), policy=policy)
+    assert result.actions == ()
+    assert "nobody is signed out before all of them do; a larger max_surge would make room" in result.waiting_for
+
+
+def test_an_unreadable_time_in_a_tag_delays_and_never_hurries() -> None:
+    garbled = drained("a", tagged={tags.EMPTY_SINCE: "yesterday", tags.DRAINED_AT: "soon"})
+    assert not kinds(decide(garbled, serving("n"))) & DESTRUCTIVE
+
+
+def test_an_unfit_look_says_so_before_anything_is_frozen() -> None:
+    aim: Target = target(4)
+    whole: Snapshot = look(*FOUR_OLD)
+    assert why_unfit(whole, aim, Policy(), EPOCH) == ""
+    assert why_unfit(Snapshot.incomplete(EPOCH, "no answer"), aim, Policy(), EPOCH)
