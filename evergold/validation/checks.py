@@ -165,7 +165,7 @@ def failing_checks(host: SessionHost) -> list[str]:
 # Parts
 
 _AGENT_REMEDY = "Look at the host in the portal, under its host pool: each health check says there what it misses."
-_HEARTBEAT_REMEDY = "See that the Azure Monitor agent gets on to new hosts (policy or data collection rule), and that they reach the workspace."
+_HEARTBEAT_REMEDY = "See that the Azure Monitor agent gets on to new hosts, by policy or data collection rule."
 _AGENT_LOG_REMEDY = "Switch the diagnostic setting of the host pool on, to send AgentHealthStatus to the workspace."
 _PATCH_REMEDY = "Build from a newer source, or install the updates in a customise script; then refresh again."
 
