@@ -87,6 +87,12 @@ async def find_candidate(azure: Azure, image_set: ImageSet, refresh: Refresh) ->
     return _candidate(version)
 
 
+async def find_version(azure: Azure, image_set: ImageSet, version: str) -> Candidate | None:
+    """A version of the image set's definition, whoever made it; None where there is none."""
+    found = await azure.galleries.get_version(definition_of(image_set), version, replication=False)
+    return _candidate(found) if found is not None else None
+
+
 async def find_previous(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate | None:
     """The version that everyone gets now, apart from the one that this refresh makes; None where there is none."""
     definition = definition_of(image_set)

@@ -1,0 +1,76 @@
+"""The monthly refresh of one image set: from a new image to every host replaced.
+
+Every step is an ensure. The run may be killed at any instant, or lie suspended for days, and be started again from the top: it finds what
+is done and goes on. The decision of a person stands on the image version, and nobody is asked twice.
+"""
+
+import logging
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from evergold.azure import Azure
+from evergold.config.load import load_image_set
+from evergold.config.models import ImageSet
+from evergold.images.publish import Candidate, Decision
+from evergold.images.refresh import Refresh
+from evergold.validation.preflight import connect_for
+from tasks import image, report, rollout
+from tasks.approval import Question, ask
+from tasks.rings import roll_out_rings
+
+log = logging.getLogger("evergold.refresh")
+
+
+@flow(name="refresh-image", flow_run_name="refresh {image_set}", persist_result=False)
+async def refresh_image(image_set: str, notes: str = "") -> None:
+    """Build, prove, approve and roll out a new image version.
+
+    Args:
+        image_set: Name of the image set: a file in deployments/image_sets, without .yaml.
+        notes: Why this refresh, for whoever looks at the image version later. Kept on it.
+
+    """
+    loaded = load_image_set(image_set)
+    async with connect_for(loaded) as azure:
+        await image.preflight(azure, loaded)
+        refresh = await image.begin(azure, loaded)
+        candidate = await image.build_and_publish(azure, loaded, refresh, notes)
+        decision = candidate.decision or await decide(azure, loaded, refresh, candidate)
+        if decision.approved:
+            await roll_out_rings(azure, loaded, refresh)
+            await image.promote(azure, loaded, refresh, decision.digest)
+            await report.write_report(azure, loaded, refresh, decision)
+        else:
+            await rollout.remove_canary(azure, loaded, refresh)
+            await image.reject(azure, loaded, refresh)
+        await image.end(azure, loaded, refresh)
+
+
+async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate) -> Decision:
+    """A person's decision on what was found; written to the image version before anything follows from it."""
+    canary = await rollout.boot_canary(azure, image_set, refresh, str(flow_run.id))
+    evidence = await rollout.gather_evidence(azure, image_set, refresh, candidate, canary)
+    if not evidence.passed:
+        raise EvidenceError(
+            f"{image_set.name} {candidate.version} did not pass its checks on {canary}, so nobody was asked to approve it.\n\n"
+            f"{evidence.to_markdown()}\nWhat to do: mend the cause and start this run again; it checks again."
+        )
+    plans = await rollout.describe_plan(azure, image_set, refresh)
+    log.info("Waiting for an approval of %s %s on evidence %s", image_set.name, candidate.version, evidence.digest[:12])
+    approval = image_set.approval
+    answer = await ask(
+        Question(evidence.digest, f"{evidence.to_markdown()}\n{plans}", approval.approvers, approval.expires_days)
+    )
+    made = Decision(
+        approved=answer.decision == "approve",
+        by=answer.name.strip(),
+        at=azure.clock.now(),
+        digest=evidence.digest,
+        reason=answer.reason.strip(),
+    )
+    return await image.record_decision(azure, image_set, refresh, made)
+
+
+class EvidenceError(Exception):
+    """The candidate did not pass its checks; says which, and what to do."""

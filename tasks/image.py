@@ -1,0 +1,159 @@
+"""The image's way from a source to a published candidate, and what becomes of it: one task each step, each an ensure."""
+
+import logging
+
+from prefect import task
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from evergold.azure import Azure
+from evergold.azure.galleries import Replication
+from evergold.config.models import CustomiseStep, ImageSet
+from evergold.images import build, publish
+from evergold.images.publish import Candidate, Decision
+from evergold.images.refresh import Refresh, begin_refresh, end_refresh
+from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
+
+log = logging.getLogger("evergold.images")
+
+
+@task(name="preflight", cache_policy=NO_CACHE)
+async def preflight(azure: Azure, image_set: ImageSet) -> None:
+    """Refuses the refresh, before anything is changed, where something it needs is missing."""
+    checks = await check_image_set(azure, image_set)
+    refuse_unless_passed(checks, f"The refresh of {image_set.name}")
+    log.info("Preflight: all %d checks passed", len(checks))
+
+
+@task(name="begin refresh", cache_policy=NO_CACHE)
+async def begin(azure: Azure, image_set: ImageSet) -> Refresh:
+    """The refresh that is under way, or a new one with its version and exact source."""
+    refresh = await begin_refresh(azure, image_set, azure.clock.now())
+    how = "goes on" if refresh.resumed else "begins"
+    log.info("Refresh %s %s: version %s from %s", refresh.id, how, refresh.version, refresh.source)
+    return refresh
+
+
+async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> Candidate:
+    """The candidate: found where it is whole already, built and published otherwise. Leaves no build machine behind."""
+    candidate = await publish.find_candidate(azure, image_set, refresh)
+    if candidate is None:
+        await create_build_machine(azure, image_set, refresh)
+        for step in image_set.customise:
+            await customise(azure, image_set, refresh, step)
+        await prepare(azure, image_set, refresh)
+        await read_manifest(azure, image_set, refresh)
+        await sysprep(azure, image_set, refresh)
+        await generalize(azure, image_set, refresh)
+        candidate = await publish_candidate(azure, image_set, refresh, notes)
+    await remove_build_machine(azure, image_set, refresh)
+    return candidate
+
+
+@task(name="create build machine", cache_policy=NO_CACHE)
+async def create_build_machine(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The machine that the image is made on runs."""
+    await build.ensure_build_vm(azure, image_set, refresh)
+
+
+@task(name="customise", task_run_name="customise: {step.name}", cache_policy=NO_CACHE)
+async def customise(azure: Azure, image_set: ImageSet, refresh: Refresh, step: CustomiseStep) -> None:
+    """One script of the image set has run to a good end on the machine."""
+    await build.ensure_customise_step(azure, image_set, refresh, step)
+
+
+@task(name="prepare", cache_policy=NO_CACHE)
+async def prepare(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The machine is clean: no AVD agent, no pending reboot, no leftovers."""
+    await build.ensure_prepared(azure, image_set, refresh)
+
+
+@task(name="read manifest", cache_policy=NO_CACHE)
+async def read_manifest(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """What is in the image is noted: Windows build, hotfixes, software."""
+    manifest = await build.ensure_manifest(azure, image_set, refresh)
+    log.info("In the image: %s, build %s, %d programs", manifest.os.name, manifest.os.build, len(manifest.software))
+
+
+@task(name="sysprep", cache_policy=NO_CACHE)
+async def sysprep(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """Windows is generalised, and the proof of it was read while the machine still ran."""
+    await build.ensure_sysprepped(azure, image_set, refresh)
+    await build.ensure_state_proven(azure, image_set, refresh)
+    log.info("Generalised, with proof")
+
+
+@task(name="generalize", cache_policy=NO_CACHE)
+async def generalize(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The machine is off, and Azure knows that it is generalised."""
+    await build.ensure_deallocated(azure, image_set, refresh)
+    await build.ensure_generalized(azure, image_set, refresh)
+
+
+@task(name="publish candidate", cache_policy=NO_CACHE)
+async def publish_candidate(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> Candidate:
+    """The version is in the gallery, excluded from latest, and every target region has it."""
+    artifact = await acreate_progress_artifact(
+        progress=0, key=f"publish-{image_set.name}", description=f"Replication of {image_set.name} {refresh.version}"
+    )
+
+    async def show(replication: Replication) -> None:
+        percent = sum(region.progress for region in replication.regions) / max(len(replication.regions), 1)
+        await aupdate_progress_artifact(artifact, percent)
+
+    log.info(
+        "Publishing %s %s to %s", image_set.name, refresh.version, ", ".join(r.name for r in image_set.publish.regions)
+    )
+    candidate = await publish.ensure_version_published(azure, image_set, refresh, notes, show)
+    log.info("Published as a candidate: %s, excluded from latest", candidate.version)
+    return candidate
+
+
+@task(name="remove build machine", cache_policy=NO_CACHE)
+async def remove_build_machine(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The build machine, its disk and its network card are gone."""
+    await build.ensure_build_cleaned(azure, image_set, refresh)
+
+
+@task(name="record decision", cache_policy=NO_CACHE)
+async def record_decision(azure: Azure, image_set: ImageSet, refresh: Refresh, decision: Decision) -> Decision:
+    """The decision stands on the image version: who, when, on which evidence, why."""
+    candidate = await publish.ensure_decided(azure, image_set, refresh, decision)
+    recorded = candidate.decision or decision
+    word = "Approved" if recorded.approved else "Rejected"
+    log.info(
+        "%s by %s on evidence %s: %s", word, recorded.by, recorded.digest[:12], recorded.reason or "no reason given"
+    )
+    return recorded
+
+
+@task(name="promote", cache_policy=NO_CACHE)
+async def promote(azure: Azure, image_set: ImageSet, refresh: Refresh, digest: str) -> None:
+    """The candidate is now the version that everyone gets."""
+    await publish.ensure_promoted(azure, image_set, refresh, digest)
+    log.info("Promoted: %s %s is the latest version", image_set.name, refresh.version)
+
+
+@task(name="reject", cache_policy=NO_CACHE)
+async def reject(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The candidate is marked rejected and stays excluded from latest."""
+    await publish.ensure_rejected(azure, image_set, refresh)
+    log.info("Rejected: nobody gets %s %s", image_set.name, refresh.version)
+
+
+@task(name="end refresh", cache_policy=NO_CACHE)
+async def end(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The next refresh of this image set can begin."""
+    await end_refresh(azure, image_set, refresh)
+
+
+async def approved_version(azure: Azure, image_set: ImageSet, version: str) -> Candidate:
+    """The version, if somebody has approved it. Raises PreflightError where not: only approved versions reach users."""
+    found = await publish.find_version(azure, image_set, version)
+    if found is None or found.state not in ("approved", "promoted"):
+        state = found.state if found else "missing"
+        raise PreflightError(
+            f"{image_set.name} {version} is {state}, and only an approved version is rolled out. Nothing was changed. "
+            "What to do: run refresh-image, which asks for the approval; or choose an approved version."
+        )
+    return found

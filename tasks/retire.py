@@ -1,0 +1,33 @@
+"""Deleting what is past its time, as the Prefect UI shows it."""
+
+import logging
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from evergold.azure import Azure
+from evergold.config.models import Pool
+from evergold.rollout.observe import PoolWatch
+from evergold.rollout.retire import delete, expired, why_kept
+
+log = logging.getLogger("evergold.rollout")
+
+
+@task(name="retire hosts", task_run_name="retire hosts of {pool.name}", cache_policy=NO_CACHE)
+async def retire_hosts_of(azure: Azure, pool: Pool, dry_run: bool) -> list[dict[str, Any]]:
+    """The pool's retained hosts whose time is up are gone. Returns a row for each retained host: what became of it, and why."""
+    group = pool.hosts.resource_group
+    snapshot = await PoolWatch(azure, pool.resource_group, pool.name, group).look()
+    over = expired(snapshot, azure.clock.now())
+    rows = []
+    for host in snapshot.hosts if snapshot.complete else ():
+        if host.registered:
+            continue
+        reason = why_kept(host.tags, host.power, azure.clock.now())
+        if host in over and not dry_run:
+            reason = await delete(azure, group, host)
+        outcome = "kept" if reason else "would be deleted" if dry_run else "deleted"
+        rows.append({"host pool": pool.name, "host": host.name, "outcome": outcome, "why": reason or "its time is up"})
+    log.info("%s: %d hosts deleted, %d kept", pool.name, sum(r["outcome"] == "deleted" for r in rows), len(rows))
+    return rows

@@ -1,0 +1,73 @@
+"""Ring after ring: the pools of one side by side, then time to notice trouble and a fresh look, then the next."""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from evergold import tags
+from evergold.azure import Azure
+from evergold.clock import sleep_until
+from evergold.config.models import ImageSet, Ring
+from evergold.images.refresh import Refresh
+from evergold.rollout.hosts import is_serving
+from evergold.rollout.model import Snapshot
+from tasks.rollout import RingError, place_of, roll_out_pool, snapshot_of, target_of
+
+log = logging.getLogger("evergold.rollout")
+
+
+async def roll_out_rings(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """Every ring is on the version. Raises RingError where one is not, and goes no further."""
+    last = image_set.rings[-1]
+    for ring in image_set.rings:
+        log.info("Ring %s: %s", ring.name, ", ".join(pool.name for pool in ring.pools))
+        # All of them are let run to their end: a pool that fails does not stop its neighbours half-way.
+        outcomes = await asyncio.gather(
+            *(roll_out_pool(image_set, pool, refresh) for pool in ring.pools), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        if ring is not last:
+            await bake(azure, image_set, refresh, ring)
+
+
+@task(name="bake", task_run_name="bake ring {ring.name}", cache_policy=NO_CACHE)
+async def bake(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) -> None:
+    """The ring has been in use for its bake time, and serves. Raises RingError where hosts of it do not serve any more."""
+    ended = max(
+        [await _ended(azure, image_set, refresh, ring), azure.clock.now() - timedelta(minutes=ring.bake_minutes)]
+    )
+    until = ended + timedelta(minutes=ring.bake_minutes)
+    if until > azure.clock.now():
+        log.info("Ring %s: in use until %s UTC before the next ring begins", ring.name, f"{until:%Y-%m-%d %H:%M}")
+    await sleep_until(azure.clock, until)
+    for pool in ring.pools:
+        place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh, pool))
+        snapshot = await snapshot_of(place)
+        now = azure.clock.now()
+        silent = [h.name for h in snapshot.hosts if h.registered and not is_serving(h, place.policy, now)]
+        if not snapshot.complete or silent:
+            raise RingError(
+                f"After its bake time, {pool.name} is not as it should be ({snapshot.problem or ', '.join(silent) + ' do not serve'}). "
+                "The next ring was not begun. What to do: look at these hosts; start this run again, and it looks again."
+            )
+        log.info("Ring %s: all %d hosts of %s serve", ring.name, sum(h.registered for h in snapshot.hosts), pool.name)
+
+
+async def _ended(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) -> datetime:
+    """When the last host of the ring was retired: noted in Azure, so that a run started again does not bake anew."""
+    moments = []
+    for pool in ring.pools:
+        snapshot = await snapshot_of(await place_of(azure, image_set, pool, target_of(azure, image_set, refresh, pool)))
+        moments += _retirements(snapshot, refresh)
+    return max(moments, default=azure.clock.now())
+
+
+def _retirements(snapshot: Snapshot, refresh: Refresh) -> list[datetime]:
+    ours = [host for host in snapshot.hosts if host.tags.get(tags.REPLACE, "").startswith(f"{refresh.id}/")]
+    found = [tags.parse_time(host.tags.get(tags.RETIRED_AT)) for host in ours]
+    return [moment for moment in found if moment is not None]

@@ -1,0 +1,285 @@
+"""Rolling a version out, as the Prefect UI shows it: a task run for each host, a live table, and the progress of the pool.
+
+What happens to a host is decided by the planner and done by the engine; the tasks here only follow it. A host's task run begins when the
+rollout first has to do with the host, logs every step with its reason, and ends when the host is where it should be.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.deployments import arun_deployment
+from prefect.states import State
+
+from evergold.azure import Azure
+from evergold.azure.ids import image_version_id
+from evergold.config.models import ImageSet, Pool
+from evergold.images.manifest import difference
+from evergold.images.publish import Candidate, find_previous
+from evergold.images.refresh import Refresh
+from evergold.rollout.act import Place
+from evergold.rollout.engine import Tick, policy_for, ring_of, roll_out, watch_of
+from evergold.rollout.hosts import is_checked, is_new
+from evergold.rollout.model import Note, Snapshot, Target
+from evergold.rollout.plan import hosts_to_freeze
+from evergold.validation.checks import Canary, check_canary
+from evergold.validation.verdicts import Evidence, judge_difference
+
+log = logging.getLogger("evergold.rollout")
+
+DEPLOYMENT = "roll-out-image/roll-out-image"
+AT_REST = ("retired", "serving")
+# A rollout whose process died is started again, this many times in all, before a person is asked to look.
+TRIES = 3
+LOOK_EVERY_S = 2.0
+
+
+async def place_of(azure: Azure, image_set: ImageSet, pool: Pool, target: Target, method: Any = None) -> Place:
+    """Where and how a rollout of one pool acts."""
+    hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
+    return Place(azure, image_set, pool, policy_for(image_set, len(hosts), method), target)
+
+
+def target_of(azure: Azure, image_set: ImageSet, refresh: Refresh, pool: Pool) -> Target:
+    """What a rollout of the refresh's version to a pool is for."""
+    gallery, subscription = image_set.gallery, str(azure.environment.subscription_id)
+    version_id = image_version_id(
+        subscription, gallery.resource_group, gallery.name, gallery.image_definition, refresh.version
+    )
+    return Target(refresh.id, version_id, 0, pool.hosts.name_prefix)
+
+
+async def snapshot_of(place: Place) -> Snapshot:
+    """One look at a pool."""
+    return await watch_of(place).look()
+
+
+async def describe_plan(azure: Azure, image_set: ImageSet, refresh: Refresh) -> str:
+    """What an approval would set going, for the person who is asked: pools, hosts, users, and how they are treated."""
+    rows = []
+    for ring in image_set.rings:
+        for pool in ring.pools:
+            place = await place_of(
+                azure, image_set, pool, target_of(azure, image_set, refresh, pool), ring.release_method
+            )
+            snapshot = await snapshot_of(place)
+            hosts = hosts_to_freeze(snapshot, place.target)
+            users = sum(host.session_count for host in snapshot.hosts if host.name in hosts)
+            rows.append(f"| {ring.name} | {pool.name} | {len(hosts)} | {users} | {place.policy.release_method} |")
+    table = "\n".join(
+        [
+            "| ring | host pool | hosts to replace | users on them now | release |",
+            "| --- | --- | --- | --- | --- |",
+            *rows,
+        ]
+    )
+    policy = image_set.rollout
+    return (
+        f"### What an approval sets going\n\n{table}\n\nAt most {policy.max_surge} hosts more than a pool has; at least "
+        f"{policy.capacity_floor_percent} % of its session capacity stays open. Old hosts are kept for {policy.retain_days} days."
+    )
+
+
+@task(name="boot canary", cache_policy=NO_CACHE)
+async def boot_canary(azure: Azure, image_set: ImageSet, refresh: Refresh, holder: str) -> str:
+    """One new host on the candidate is in the first ring's first pool, in drain mode, and healthy. Returns its name."""
+    pool = image_set.rings[0].pools[0]
+    target = replace(target_of(azure, image_set, refresh, pool), canary_only=True)
+    place = await place_of(azure, image_set, pool, target)
+    last = await roll_out(place, holder, _log_waits())
+    canary = next(host for host in last.snapshot.hosts if is_new(host, target) and is_checked(host))
+    log.info("Canary %s in %s is healthy, in drain mode", canary.name, pool.name)
+    return canary.name
+
+
+@task(name="gather evidence", cache_policy=NO_CACHE)
+async def gather_evidence(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate, canary: str
+) -> Evidence:
+    """What the checks found on the canary, and what has changed in the image: everything a person is to decide on."""
+    checks = await check_canary(azure, image_set, Canary(image_set.rings[0].pools[0], canary))
+    before = await find_previous(azure, image_set, refresh)
+    known = before is not None and before.manifest is not None and candidate.manifest is not None
+    change = difference(before.manifest, candidate.manifest) if known else None  # type: ignore[union-attr,arg-type]  # known
+    evidence = Evidence(
+        refresh=refresh.id,
+        image_set=image_set.name,
+        version=candidate.version,
+        image_version_id=candidate.version_id,
+        source=refresh.source,
+        checks=(*checks, judge_difference(change)),
+        canary=canary,
+        manifest=candidate.manifest,
+        difference=change,
+        compared_with=before.version if before else "",
+    )
+    log.info("Evidence %s: %s", evidence.digest[:12], evidence.verdict)
+    return evidence
+
+
+@task(name="remove canary", cache_policy=NO_CACHE)
+async def remove_canary(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """No host on a rejected candidate is left. Only hosts that nobody is on and nobody can get on to are removed."""
+    pool = image_set.rings[0].pools[0]
+    place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh, pool))
+    snapshot = await snapshot_of(place)
+    for host in snapshot.hosts if snapshot.complete else ():
+        if not is_new(host, place.target) or host.allow_new_session or host.session_count:
+            continue
+        if host.registered:
+            name = host.session_host_name or host.name
+            await azure.desktops.delete_session_host(pool.resource_group, pool.name, name)
+        await azure.compute.delete_vm(place.hosts_group, host.name)
+        log.info("%s: the canary is gone", host.name)
+
+
+@dataclass
+class Board:
+    """What the UI is shown of one rollout: a task run a host, the table, the progress."""
+
+    pool: str
+    progress: UUID | None = None
+    shown: dict[str, Note] = field(default_factory=dict)
+    steps: dict[str, asyncio.Queue[Note | None]] = field(default_factory=dict)
+    followers: list[asyncio.Task[State[Any]]] = field(default_factory=list)
+    waiting: str = ""
+
+    async def show(self, tick: Tick) -> None:
+        """Brings everything up to date with a tick."""
+        notes = dict(tick.plan.notes)
+        if self.progress is None:
+            self.progress = await acreate_progress_artifact(
+                progress=0, key=f"progress-{self.pool}", description=f"Hosts of {self.pool} replaced"
+            )
+        changed = {name: note for name, note in notes.items() if self.shown.get(name) != note}
+        for name, note in changed.items():
+            self._follow(name, note)
+        if tick.plan.waiting_for and tick.plan.waiting_for != self.waiting:
+            log.info("%s: waiting for %s", self.pool, tick.plan.waiting_for)
+        self.waiting = tick.plan.waiting_for
+        if changed:
+            self.shown = notes
+            await aupdate_progress_artifact(self.progress, 100 * tick.plan.replaced / max(tick.plan.total, 1))
+            await acreate_table_artifact(key=f"hosts-{self.pool}", table=_rows(tick), description=_description(tick))
+
+    async def close(self) -> None:
+        """Ends the task runs of hosts that are still followed."""
+        for queue in self.steps.values():
+            queue.put_nowait(None)
+        await asyncio.gather(*self.followers)
+
+    def _follow(self, name: str, note: Note) -> None:
+        if name not in self.steps:
+            if note.state in (
+                *AT_REST,
+                "kept",
+                "up to date",
+                "not part of this",
+                "not in the pool",
+            ) and not self._is_outdated(note):
+                return
+            self.steps[name] = asyncio.Queue()
+            self.followers.append(asyncio.create_task(replace_host(name, self.steps[name], return_state=True)))
+        self.steps[name].put_nowait(note)
+
+    def _is_outdated(self, note: Note) -> bool:
+        return note.state == "serving" and note.reason.startswith("outdated")
+
+
+@task(name="host", task_run_name="{name}", cache_policy=NO_CACHE)
+async def replace_host(name: str, steps: "asyncio.Queue[Note | None]") -> str:
+    """Follows one host through the rollout. Returns the state in which it was last seen."""
+    state = "unseen"
+    while (note := await steps.get()) is not None:
+        if note.state != state:
+            logging.getLogger("prefect.task_runs").info("%s: %s: %s", name, note.state, note.reason)
+        state = note.state
+        if state == "retired":
+            break
+    return state
+
+
+def _rows(tick: Tick) -> list[dict[str, Any]]:
+    return [
+        {
+            "host": host.name,
+            "state": tick.plan.notes[host.name].state,
+            "why": tick.plan.notes[host.name].reason,
+            "version": (host.image_version_id or "").rpartition("/")[2],
+            "sessions": host.session_count,
+            "drain mode": "on" if host.registered and not host.allow_new_session else "",
+            "broker": host.status or "",
+            "power": host.power,
+        }
+        for host in tick.snapshot.hosts
+        if host.name in tick.plan.notes
+    ]
+
+
+def _description(tick: Tick) -> str:
+    plan = tick.plan
+    waiting = f" Waiting for {plan.waiting_for}." if plan.waiting_for else ""
+    return (
+        f"{tick.at:%Y-%m-%d %H:%M} UTC: {plan.replaced} of {plan.total} hosts replaced, capacity {plan.capacity_percent} %, "
+        f"{plan.users_to_move} users on outdated hosts.{waiting}"
+    )
+
+
+def _log_waits() -> Any:
+    last = ""
+
+    async def report(tick: Tick) -> None:
+        nonlocal last
+        if tick.plan.waiting_for and tick.plan.waiting_for != last:
+            log.info("Canary: waiting for %s", tick.plan.waiting_for)
+        last = tick.plan.waiting_for or last
+
+    return report
+
+
+async def roll_out_pool(image_set: ImageSet, pool: Pool, refresh: Refresh) -> None:
+    """One pool is on the version: its own flow run, found again by its key, and started anew where its process died.
+
+    Raises RingError where the rollout ended otherwise.
+    """
+    parameters = {"image_set": image_set.name, "pool": pool.name, "image_version": refresh.version}
+    for attempt in range(1, TRIES + 1):
+        run = await arun_deployment(
+            DEPLOYMENT,
+            parameters=parameters,
+            flow_run_name=f"roll out {image_set.name} {refresh.version} to {pool.name}",
+            idempotency_key=f"{refresh.id}:{pool.name}:{attempt}",
+            poll_interval=LOOK_EVERY_S,
+        )
+        state = run.state
+        if state is None or state.is_completed():
+            return
+        if not state.is_crashed():
+            raise RingError(
+                f"The rollout to {pool.name} ended as {state.name}: {state.message} Nothing is undone. When the cause is "
+                "removed, start that run again, then this one."
+            )
+        log.warning(
+            "The rollout to %s crashed (try %d of %d); it is started again where it was", pool.name, attempt, TRIES
+        )
+    raise RingError(f"The rollout to {pool.name} crashed {TRIES} times. Look at the worker; then start this run again.")
+
+
+class RingError(Exception):
+    """A ring did not get through; the refresh stops before the next one."""
+
+
+def pool_of(image_set: ImageSet, name: str) -> tuple[Any, Pool]:
+    """The pool with its ring's release method. Raises a ValueError that names the pools there are."""
+    try:
+        return ring_of(image_set, name)
+    except KeyError:
+        known = ", ".join(pool.name for ring in image_set.rings for pool in ring.pools)
+        raise ValueError(
+            f"{image_set.name} has no host pool {name}: deployments/image_sets/{image_set.name}.yaml names {known}. Nothing was changed."
+        ) from None
