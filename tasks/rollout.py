@@ -14,7 +14,6 @@ from prefect import task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import arun_deployment
-from prefect.states import State
 
 from evergold.azure import Azure
 from evergold.azure.ids import image_version_id
@@ -146,7 +145,7 @@ class Board:
     progress: UUID | None = None
     shown: dict[str, Note] = field(default_factory=dict)
     steps: dict[str, asyncio.Queue[Note | None]] = field(default_factory=dict)
-    followers: list[asyncio.Task[State[Any]]] = field(default_factory=list)
+    followers: list[asyncio.Task[str]] = field(default_factory=list)
     waiting: str = ""
 
     async def show(self, tick: Tick) -> None:
@@ -184,7 +183,7 @@ class Board:
             ) and not self._is_outdated(note):
                 return
             self.steps[name] = asyncio.Queue()
-            self.followers.append(asyncio.create_task(replace_host(name, self.steps[name], return_state=True)))
+            self.followers.append(asyncio.create_task(replace_host(name, self.steps[name])))
         self.steps[name].put_nowait(note)
 
     def _is_outdated(self, note: Note) -> bool:
