@@ -41,8 +41,9 @@ PREFECT_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "evergold",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
 }
 
@@ -106,8 +107,9 @@ class Stack:
         await self._until("simulator", self._simulator_is_up)
         self._point_environment_at_simulator()
         await self._until("prefect-server", self._server_is_up)
-        await self._deploy()
         self.start_worker()
+        await self._until("worker", self._pool_is_there)
+        await self._deploy()
 
     def start_simulator(self) -> None:
         """Starts the simulated Azure."""
@@ -223,6 +225,11 @@ class Stack:
                 return (await client.get(f"{self.prefect_url}/api/health", timeout=2)).status_code == 200
         except httpx.HTTPError:
             return False
+
+    async def _pool_is_there(self) -> bool:
+        """The worker makes its work pool when it starts."""
+        async with self.prefect() as client:
+            return any(pool.name == WORK_POOL for pool in await client.read_work_pools())
 
     def _point_environment_at_simulator(self) -> None:
         path = self.state / "deployments" / "environments" / "simulator.yaml"
