@@ -37,7 +37,8 @@ What holds for all of them:
 | over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
 **Capacity** is the number of session slots on hosts that take new sessions: `max_session_limit` for each host that is running, in the
-pool, out of drain mode, `Available` or `NeedsAssistance`, with a fresh heartbeat. A draining host counts nothing, even while
+pool, out of drain mode, `Available` or `NeedsAssistance`, with a fresh heartbeat, and, if it is new, checked: the broker opens a host as
+soon as it registers, and it is shut again at once. A draining host counts nothing, even while
 people work on it: they keep what they have, but nobody else finds room there. The nominal capacity is the pool's size times the limit,
 and the floor a share of that. A host that does not serve at the moment (agent update, switched off by a scaling plan) may serve again: it
 drains only if the floor would hold without it, were all such hosts back. A host that is lost costs nothing.
@@ -141,9 +142,18 @@ class View:
         return -(-self.target.size * self.limit * self.policy.floor_percent // 100)
 
     @cached_property
+    def unchecked(self) -> frozenset[str]:
+        """Names of new hosts that are no capacity even where the broker has opened them: they are about to be shut."""
+        return frozenset(host.name for host in self.fresh if not is_checked(host))
+
+    @cached_property
     def serving(self) -> frozenset[str]:
-        """Names of the hosts that take new sessions now."""
-        return frozenset(host.name for host in self.snapshot.hosts if is_serving(host, self.policy, self.now))
+        """Names of the hosts that take new sessions, now and when this plan has been carried out but for its drains."""
+        return frozenset(
+            host.name
+            for host in self.snapshot.hosts
+            if is_serving(host, self.policy, self.now) and host.name not in self.unchecked
+        )
 
     @property
     def capacity(self) -> int:
@@ -156,7 +166,11 @@ class View:
         return self.limit * sum(
             1
             for host in self.snapshot.hosts
-            if host.registered and host.allow_new_session and host.has_vm and not is_lost(host, self.policy, self.now)
+            if host.registered
+            and host.allow_new_session
+            and host.has_vm
+            and host.name not in self.unchecked
+            and not is_lost(host, self.policy, self.now)
         )
 
     @property

@@ -1,0 +1,317 @@
+"""A pool in memory, for the planner's property tests: hosts that boot, join, die and sleep, and users who come and go.
+
+It does what a plan says and checks each action against the truth, which the planner never sees: who is on which host, who was
+warned when, who was moved before. It shares no rule with the planner: a broken promise is an `AssertionError` that names it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from evergold import tags
+from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
+from evergold.rollout.plan import hosts_to_freeze, plan
+from tests.support.moments import EPOCH
+from tests.support.pools import NEW_VERSION, OLD_VERSION, REFRESH
+
+RETURN = timedelta(minutes=10)  # users who were signed out are back by then
+BOOT = timedelta(minutes=10)
+
+
+@dataclass
+class User:
+    """Somebody at work: since when, warned when."""
+
+    name: str
+    since: datetime
+    warned: datetime | None = None
+
+
+@dataclass
+class Machine:
+    """A VM and what the broker knows of it."""
+
+    name: str
+    vm_id: str
+    image: str
+    created: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+    registered: bool = False
+    open: bool = False
+    power: str = "running"
+    provisioning: str = "Succeeded"
+    alive: bool = True
+    heard: datetime = EPOCH
+    users: list[User] = field(default_factory=list)
+    left_at: datetime | None = None  # when its last user left
+    drained_at: datetime | None = None
+    fate: str = "good"  # what becomes of a new one: good, stillborn, mute or faulty
+
+    @property
+    def serves(self) -> bool:
+        """Whether somebody could sign in to it now."""
+        return self.registered and self.open and self.alive and self.power == "running"
+
+
+class ModelPool:
+    """The truth, the rollout's settings, and what has gone on."""
+
+    def __init__(self, machines: list[Machine], limit: int, policy: Policy) -> None:
+        self.now = EPOCH
+        self.machines = {machine.name: machine for machine in machines}
+        self.limit = limit
+        self.policy = policy
+        self.size = len(machines)
+        self.hold: str | None = None
+        self.failures = 0
+        self.spent: list[str] = []
+        self.next_fates: list[str] = []
+        self.moved: set[str] = set()
+        self.homeless: dict[str, datetime] = {}
+        self.made = 0
+        self.was_drained = {machine.name for machine in machines if not machine.open}
+        names = hosts_to_freeze(self.look(), self.target)
+        self.frozen = {name: self.machines[name].vm_id for name in names}
+        for name, vm_id in self.frozen.items():
+            self.machines[name].tags[tags.REPLACE] = tags.frozen_value(REFRESH, vm_id)
+
+    # --- What the planner is told ---
+
+    @property
+    def target(self) -> Target:
+        """The rollout, as the pool's own tags tell it."""
+        return Target(
+            REFRESH,
+            NEW_VERSION,
+            self.size,
+            "new",
+            failures_before=self.failures,
+            spent_names=tuple(self.spent),
+            hold=self.hold,
+        )
+
+    def look(self, missing: frozenset[str] = frozenset()) -> Snapshot:
+        """What Azure shows; `missing` registrations are left out, as from a list that was cut short."""
+        hosts = tuple(self._host(machine, machine.name not in missing) for machine in self.machines.values())
+        return Snapshot(self.now, Pool("/pools/model", self.limit, "BreadthFirst", "Pooled"), hosts)
+
+    def plan(self, snapshot: Snapshot | None = None) -> Plan:
+        """The planner's answer to what Azure shows now."""
+        return plan(snapshot or self.look(), self.target, self.policy, self.now)
+
+    def _host(self, machine: Machine, listed: bool) -> Host:
+        registered = machine.registered and listed
+        up = machine.alive and machine.power == "running"
+        return Host(
+            name=machine.name,
+            vm_resource_id=f"/vms/{machine.name}",
+            vm_id=machine.vm_id,
+            image_version_id=machine.image,
+            power=machine.power,
+            provisioning_state=machine.provisioning,
+            created_at=machine.created,
+            tags=dict(machine.tags),
+            registered=registered,
+            session_host_name=machine.name if registered else None,
+            status=("Available" if up else "Unavailable") if registered else None,
+            allow_new_session=machine.open and registered,
+            session_count=len(machine.users) if registered else 0,
+            last_heartbeat=machine.heard if registered else None,
+            sessions=tuple(Session(u.name, u.name, "Active", u.since) for u in machine.users) if registered else (),
+        )
+
+    # --- What goes on by itself ---
+
+    def pass_time(self, minutes: int) -> None:
+        """Machines boot, report, and come to the end of what Azure does to them."""
+        self.now += timedelta(minutes=minutes)
+        for machine in list(self.machines.values()):
+            if machine.provisioning == "Deleting":
+                del self.machines[machine.name]
+            elif machine.power == "deallocating":
+                machine.power = "deallocated"
+            elif machine.provisioning == "Creating" and self.now - machine.created >= BOOT:
+                self._boot(machine)
+            if machine.registered and machine.alive and machine.power == "running":
+                machine.heard = self.now
+        self.homeless = {name: at for name, at in self.homeless.items() if self.now - at < RETURN}
+
+    def _boot(self, machine: Machine) -> None:
+        machine.provisioning = "Failed" if machine.fate == "stillborn" else "Succeeded"
+        # The broker opens every host as soon as it registers.
+        machine.registered = machine.open = machine.fate in ("good", "faulty")
+
+    def sign_in(self, name: str, machine: Machine) -> None:
+        """Somebody comes to work, if the broker lets them in there."""
+        if machine.serves and len(machine.users) < self.limit:
+            machine.users.append(User(name, self.now))
+            self.homeless.pop(name, None)
+            if name in self.moved and machine.name in self.frozen:
+                assert any(each.serves for each in self.of_pool_outdated()), "a moved user found only a closed host"
+
+    def sign_out(self, machine: Machine) -> None:
+        """Whoever came first goes home."""
+        if machine.users:
+            machine.users.pop(0)
+            machine.left_at = self.now
+
+    def of_pool_outdated(self) -> list[Machine]:
+        """Outdated machines that are in the pool and not kept."""
+        return [
+            machine
+            for name, machine in self.machines.items()
+            if name in self.frozen and machine.registered and tags.KEEP not in machine.tags
+        ]
+
+    @property
+    def capacity(self) -> int:
+        """Slots for people who want to sign in now."""
+        return self.limit * sum(1 for machine in self.machines.values() if machine.serves)
+
+    # --- What the plan does, and what it may not do ---
+
+    def apply(self, result: Plan, at_most: int | None = None) -> None:
+        """Takes the plan's actions in order, as many as given (a crash), each checked against the truth."""
+        for action in result.actions[:at_most]:
+            before = self.capacity
+            self._do(action)
+            floor = -(-self.size * self.limit * self.policy.floor_percent // 100)
+            touches_new = action.host not in self.frozen
+            unchecked = touches_new and action.kind == Kind.DRAIN
+            assert unchecked or self.capacity >= min(floor, before), f"I1: {action} took the pool below its floor"
+
+    def _do(self, action: Action) -> None:
+        if action.kind == Kind.CREATE:
+            self._create(action.host)
+            return
+        machine = self.machines[action.host]
+        assert tags.KEEP not in machine.tags, f"I5: {action} touches a host that somebody keeps"
+        ours = machine.tags.get(tags.REFRESH) == REFRESH
+        assert ours or self.frozen.get(machine.name) == machine.vm_id, (
+            f"I5: {action} touches a host that was not frozen"
+        )
+        {
+            Kind.CHECK: self._check,
+            Kind.ALLOW_SESSIONS: self._open,
+            Kind.DRAIN: self._drain,
+            Kind.UNDRAIN: self._undrain,
+            Kind.NOTE_EMPTY: self._note_empty,
+            Kind.FORGET_EMPTY: self._forget_empty,
+            Kind.WARN: self._warn,
+            Kind.SIGN_OUT: self._sign_out,
+            Kind.REMOVE_FROM_POOL: self._remove,
+            Kind.DEALLOCATE: self._deallocate,
+            Kind.MARK_RETIRED: self._mark_retired,
+            Kind.DELETE_FAILED: self._delete_failed,
+        }[action.kind](machine, action)
+
+    def _create(self, name: str) -> None:
+        assert name not in self.machines, f"I6: {name} stands already"
+        assert name not in self.spent, f"I6: {name} was used before"
+        assert len(name) <= 15, f"I6: {name} is too long for Windows"
+        standing = [m for m in self.machines.values() if tags.RETIRED_AT not in m.tags]
+        assert len(standing) < self.size + self.policy.surge, f"{name} is beyond the surge"
+        self.made += 1
+        fate = self.next_fates.pop(0) if self.next_fates else "good"
+        self.machines[name] = Machine(
+            name,
+            f"made-{self.made}",
+            NEW_VERSION,
+            self.now,
+            {tags.REFRESH: REFRESH},
+            provisioning="Creating",
+            heard=self.now,
+            fate=fate,
+        )
+
+    def _check(self, machine: Machine, _: Action) -> None:
+        machine.tags[tags.CHECKED_AT if machine.fate == "good" else tags.FAILED] = tags.format_time(self.now)
+
+    def _open(self, machine: Machine, _: Action) -> None:
+        assert tags.CHECKED_AT in machine.tags, f"{machine.name} opens unchecked"
+        machine.open = True
+
+    def _drain(self, machine: Machine, _: Action) -> None:
+        if machine.name in self.frozen:
+            proven = any(m.tags.get(tags.CHECKED_AT) and m.serves for m in self.machines.values())
+            assert proven, f"{machine.name} drains before a new host serves"
+            if not machine.open and tags.DRAINED_AT not in machine.tags:
+                machine.tags[tags.WAS_DRAINED] = "yes"
+            machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.now))
+            machine.drained_at = machine.drained_at or self.now
+        machine.open = False
+
+    def _undrain(self, machine: Machine, _: Action) -> None:
+        assert machine.name not in self.was_drained, f"I8: {machine.name} was in drain mode before, and is opened"
+        machine.open = True
+        machine.drained_at = None
+        for tag in (tags.DRAINED_AT, tags.WARNED_AT, tags.EMPTY_SINCE):
+            machine.tags.pop(tag, None)
+
+    def _note_empty(self, machine: Machine, _: Action) -> None:
+        machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.now)
+
+    def _forget_empty(self, machine: Machine, _: Action) -> None:
+        machine.tags.pop(tags.EMPTY_SINCE, None)
+
+    def _warn(self, machine: Machine, action: Action) -> None:
+        self._users_may_be_moved(action)
+        machine.tags[tags.WARNED_AT] = tags.format_time(self.now)
+        for user in machine.users:
+            user.warned = user.warned or self.now
+
+    def _sign_out(self, machine: Machine, action: Action) -> None:
+        self._users_may_be_moved(action)
+        going = [user for user in machine.users if user.name in action.sessions]
+        free = sum(self.limit - len(m.users) for m in self.machines.values() if m.serves and m.image == NEW_VERSION)
+        assert len(going) + len(self.homeless) <= free, f"I2: {action} leaves users without a slot"
+        for user in going:
+            notice = self.now - user.warned if user.warned else None
+            assert notice is not None, f"I2: {user.name} is signed out without a warning"
+            assert notice >= timedelta(minutes=self.policy.warn_minutes), f"I2: {user.name} had only {notice}"
+            assert user.name not in self.moved, f"I3: {user.name} is moved a second time"
+            self.moved.add(user.name)
+            self.homeless[user.name] = self.now
+            machine.users.remove(user)
+            machine.left_at = self.now
+        machine.tags[tags.MOVED_USERS] = str(int(machine.tags.get(tags.MOVED_USERS, "0")) + len(going))
+
+    def _users_may_be_moved(self, action: Action) -> None:
+        assert self.policy.release_method != "opportunistic", f"I2: {action} under opportunistic release"
+        start = self.policy.scheduled_start
+        if self.policy.release_method == "scheduled" and start is not None:
+            assert self.now >= start, f"{action} before its time"
+        assert not any(m.open for m in self.of_pool_outdated()), f"I3: {action} while an outdated host takes users"
+
+    def _remove(self, machine: Machine, action: Action) -> None:
+        assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
+        assert not machine.open, f"I2: {action} while it takes users"
+        settled = timedelta(minutes=self.policy.settle_minutes)
+        assert machine.left_at is None or self.now - machine.left_at >= settled, f"{action} before it settled"
+        least = timedelta(minutes=self.policy.min_drain_minutes)
+        assert machine.drained_at is not None, f"{action} undrained"
+        assert self.now - machine.drained_at >= least, f"{action} before it drained its least time"
+        machine.registered = False
+
+    def _deallocate(self, machine: Machine, action: Action) -> None:
+        assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
+        assert not machine.registered, f"I2: {action} while it is in the pool"
+        machine.power = "deallocating"
+
+    def _mark_retired(self, machine: Machine, action: Action) -> None:
+        assert machine.power == "deallocated", f"{action} while it runs"
+        machine.tags[tags.RETIRED_AT] = tags.format_time(self.now)
+
+    def _delete_failed(self, machine: Machine, action: Action) -> None:
+        assert machine.name not in self.frozen, f"I5: {action} on a host that this rollout did not make"
+        assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
+        self.failures += 1
+        self.spent.append(machine.name)
+        machine.registered = machine.open = False
+        machine.provisioning = "Deleting"
+
+
+def old_machine(number: int, *, is_open: bool = True, kept: bool = False) -> Machine:
+    """A machine of the pool as the rollout finds it."""
+    name = f"old-{number}"
+    marks = {tags.KEEP: "yes"} if kept else {}
+    return Machine(name, f"id-{name}", OLD_VERSION, EPOCH - timedelta(days=30), marks, registered=True, open=is_open)
