@@ -1,0 +1,318 @@
+"""Building an image against the simulated Azure: the straight path, every way back into it, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evergold import tags
+from evergold.azure import AzureFailure
+from evergold.images import build, publish
+from evergold.images.guest import StepFailure
+from evergold.images.publish import Candidate, Decision, PromotionRefused
+from evergold.images.refresh import Refresh, begin_refresh, current_refresh, definition_of, end_refresh
+from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+
+STEPS = (
+    build.ensure_build_vm,
+    build.ensure_customised,
+    build.ensure_prepared,
+    build.ensure_manifest,
+    build.ensure_sysprepped,
+    build.ensure_state_proven,
+    build.ensure_deallocated,
+    build.ensure_generalized,
+)
+DIGEST = "d" * 64
+
+
+async def begun(world: Simulated) -> Refresh:
+    return await begin_refresh(world.azure, world.image_set, world.azure.clock.now())
+
+
+async def whole_build(world: Simulated) -> Candidate:
+    """What the flow does from its top, at every start."""
+    refresh = await begun(world)
+    candidate = await publish.find_candidate(world.azure, world.image_set, refresh)
+    if candidate is None:
+        for ensure in STEPS:
+            await ensure(world.azure, world.image_set, refresh)
+        candidate = await publish.ensure_version_published(world.azure, world.image_set, refresh, notes="November")
+    await build.ensure_build_cleaned(world.azure, world.image_set, refresh)
+    return candidate
+
+
+def left_of_builds(world: Simulated) -> list[str]:
+    """Machines, disks and network cards that bear a build machine's name."""
+    names = [machine.name for machine in world.cloud.compute.machines()]
+    names += [disk.id.rsplit("/", 1)[-1] for disk in world.cloud.disks.all()]
+    names += [nic.id.rsplit("/", 1)[-1] for nic in world.cloud.network.nics()]
+    return [name for name in names if name.startswith("evg-")]
+
+
+async def versions(world: Simulated) -> list[str]:
+    return sorted(v.name or "" for v in await world.azure.galleries.list_versions(definition_of(world.image_set)))
+
+
+# The straight path
+
+
+def test_a_build_ends_as_a_candidate_that_nobody_gets_and_leaves_nothing_behind() -> None:
+    async def body(world: Simulated) -> None:
+        candidate = await whole_build(world)
+        assert (candidate.version, candidate.state, candidate.excluded) == ("1.1.0", "candidate", True)
+        assert candidate.manifest is not None
+        assert candidate.manifest.os.build == "26200.9231"
+        assert left_of_builds(world) == []
+        assert await versions(world) == ["1.0.0", "1.1.0"]
+
+    simulated(body)
+
+
+def test_doing_every_step_twice_is_doing_it_once() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await begun(world)
+        for ensure in (*STEPS, publish.ensure_version_published):
+            await ensure(world.azure, world.image_set, refresh)
+            writes = [call for call in world.wire.calls if call[0] != "GET"]
+            await ensure(world.azure, world.image_set, refresh)
+            assert [call for call in world.wire.calls if call[0] != "GET"] == writes, ensure.__name__
+
+    simulated(body)
+
+
+def test_a_step_that_asks_for_a_restart_gets_it_once() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await begun(world)
+        for _ in range(2):
+            await build.ensure_build_vm(world.azure, world.image_set, refresh)
+            await build.ensure_customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("POST", "/restart") == 1
+
+    step = {"name": "apps", "script": "guest/customise/install-apps.ps1", "reboot_after": True}
+    simulated(body, small_image_set(customise=[step]))
+
+
+def test_a_gallery_version_can_be_the_source_and_is_resolved_once() -> None:
+    source = {
+        "kind": "gallery_version",
+        "resource_group": "rg-images",
+        "gallery": "gal_evergold",
+        "image_definition": "office",
+    }
+
+    async def body(world: Simulated) -> None:
+        refresh = await begun(world)
+        assert refresh.source.endswith("/images/office/versions/1.0.0")
+        assert (await whole_build(world)).version == "1.1.0"
+
+    simulated(body, small_image_set(source=source))
+
+
+# The anchor
+
+
+def test_whoever_begins_while_a_refresh_is_unfinished_gets_that_one() -> None:
+    async def body(world: Simulated) -> None:
+        first = await begun(world)
+        await world.azure.clock.sleep(7200)
+        second = await begun(world)
+        assert (first.id, first.version, first.resumed) == ("office-20261112-1630", "1.1.0", False)
+        assert second == replace(first, resumed=True)
+        assert first.source == "microsoftwindowsdesktop:office-365:win11-25h2-avd-m365:26200.9231.261110"
+
+    simulated(body)
+
+
+def test_the_end_of_a_refresh_makes_room_for_the_next_and_is_not_the_end_of_another() -> None:
+    async def body(world: Simulated) -> None:
+        first = await begun(world)
+        await end_refresh(world.azure, world.image_set, replace(first, id="office-20200101-0000"))
+        assert await current_refresh(world.azure, world.image_set) is not None
+        await end_refresh(world.azure, world.image_set, first)
+        assert await current_refresh(world.azure, world.image_set) is None
+        definition = await world.azure.galleries.get_definition(definition_of(world.image_set))
+        assert definition is not None
+        assert [name for name in definition.tags or {} if name.startswith("evergold-")] == []
+
+    simulated(body)
+
+
+# Dying anywhere
+
+
+@pytest.mark.parametrize("offset", range(4))
+def test_a_build_that_dies_after_any_of_its_writes_comes_to_the_same_end(offset: int) -> None:
+    async def body(world: Simulated, last_write: int) -> bool:
+        world.wire.dies_after_writes = last_write
+        try:
+            await whole_build(world)
+        except Killed:
+            await whole_build(world)
+        died = world.wire.dies_after_writes is None
+        assert await versions(world) == ["1.0.0", "1.1.0"]
+        assert left_of_builds(world) == []
+        assert world.wire.sent("PUT", "/versions/1.1.0") == 1
+        assert world.wire.sent("PUT", "/runCommands/customise-apps") == 1
+        return died
+
+    last_write = 1 + offset
+    while simulated(lambda world, n=last_write: body(world, n)):  # type: ignore[misc]
+        last_write += 4
+    assert last_write > 15, "a build makes more writes than that"
+
+
+# What goes wrong inside the machine
+
+
+def test_a_failed_sysprep_brings_back_its_log_and_names_the_cause_and_is_tried_again() -> None:
+    async def body(world: Simulated) -> None:
+        with pytest.raises(StepFailure) as raised:
+            await whole_build(world)
+        assert raised.value.step == "sysprep"
+        assert "was installed for one user only" in raised.value.problem
+        assert "not provisioned for all users" in raised.value.log
+        assert len(left_of_builds(world)) == 3, "the machine stays, to be looked at"
+        world.cloud.scenario.guest_failures.clear()
+        assert (await whole_build(world)).version == "1.1.0"
+        assert world.wire.sent("PUT", "/runCommands/customise-apps") == 1
+
+    simulated(body, guest_failures={"sysprep": "appx"})
+
+
+def test_a_customise_script_that_exits_otherwise_than_with_0_stops_the_build_there() -> None:
+    async def body(world: Simulated) -> None:
+        with pytest.raises(StepFailure) as raised:
+            await whole_build(world)
+        assert (raised.value.step, raised.value.problem) == ("customise-apps", "The step failed with 1603.")
+        assert world.wire.sent("PUT", "/runCommands/prepare") == 0
+
+    simulated(body, guest_failures={"install-apps": "exit:1603"})
+
+
+def test_a_script_that_never_ends_is_stopped_in_its_time() -> None:
+    async def body(world: Simulated) -> None:
+        before = world.azure.clock.now()
+        with pytest.raises(StepFailure, match="not done in the time it was given"):
+            await whole_build(world)
+        assert (world.azure.clock.now() - before).total_seconds() < 90 * 60
+
+    simulated(body, guest_failures={"install-apps": "timeout"})
+
+
+def test_nothing_is_generalised_or_published_without_the_proof() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await begun(world)
+        await build.ensure_build_vm(world.azure, world.image_set, refresh)
+        for ensure in (build.ensure_deallocated, build.ensure_generalized, publish.ensure_version_published):
+            with pytest.raises(StepFailure, match="not proven"):
+                await ensure(world.azure, world.image_set, refresh)
+        assert world.wire.sent("POST", "/deallocate") == world.wire.sent("POST", "/generalize") == 0
+        assert await versions(world) == ["1.0.0"]
+
+    simulated(body)
+
+
+# What is not ours
+
+
+def test_a_machine_of_that_name_that_is_not_ours_is_left_alone() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await begun(world)
+        await build.ensure_build_vm(world.azure, world.image_set, refresh)
+        await world.azure.compute.update_vm_tags("rg-images-build", refresh.vm_name, {tags.REFRESH: "another"})
+        for ensure in (*STEPS[:3], build.ensure_build_cleaned):
+            with pytest.raises(StepFailure, match="belongs to another"):
+                await ensure(world.azure, world.image_set, refresh)
+        assert world.wire.sent("DELETE") == 0
+
+    simulated(body)
+
+
+def test_a_version_of_that_number_that_is_not_ours_is_left_alone() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = replace(await begun(world), version="1.0.0")
+        for ensure in (publish.find_candidate, publish.ensure_version_published, publish.ensure_rejected):
+            with pytest.raises(AzureFailure, match="VersionTaken"):
+                await ensure(world.azure, world.image_set, refresh)
+
+    simulated(body)
+
+
+# Publishing
+
+
+def test_a_version_that_failed_is_deleted_and_published_again() -> None:
+    async def body(world: Simulated) -> None:
+        with pytest.raises(AzureFailure, match="North Europe"):
+            await whole_build(world)
+        world.cloud.scenario.guest_failures.clear()
+        candidate = await whole_build(world)
+        assert (candidate.version, candidate.state) == ("1.1.0", "candidate")
+        assert world.wire.sent("DELETE", "/versions/1.1.0") == 1
+        assert world.wire.sent("PUT", "/versions/1.1.0") == 2
+        assert left_of_builds(world) == []
+
+    simulated(body, guest_failures={"replicate": "northeurope"})
+
+
+# Deciding
+
+
+def decision(world: Simulated, *, approved: bool = True, digest: str = DIGEST) -> Decision:
+    return Decision(approved, "Ada", world.azure.clock.now(), digest, "looks good")
+
+
+def test_only_an_approval_of_this_very_evidence_promotes() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        refresh = await begun(world)
+        with pytest.raises(PromotionRefused, match="nobody has decided"):
+            await publish.ensure_promoted(world.azure, world.image_set, refresh, DIGEST)
+        noted = await publish.ensure_decided(world.azure, world.image_set, refresh, decision(world))
+        assert (noted.state, noted.excluded) == ("approved", True)
+        with pytest.raises(PromotionRefused, match="Ada approved evidence dddddddddddd"):
+            await publish.ensure_promoted(world.azure, world.image_set, refresh, "e" * 64)
+        promoted = await publish.ensure_promoted(world.azure, world.image_set, refresh, DIGEST)
+        assert (promoted.state, promoted.excluded) == ("promoted", False)
+        assert promoted.manifest is not None
+
+    simulated(body)
+
+
+def test_the_first_decision_about_the_same_evidence_stands() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        refresh = await begun(world)
+        await publish.ensure_decided(world.azure, world.image_set, refresh, decision(world))
+        again = await publish.ensure_decided(
+            world.azure, world.image_set, refresh, replace(decision(world, approved=False), by="Eve")
+        )
+        assert again.decision is not None
+        assert (again.decision.approved, again.decision.by, again.decision.digest) == (True, "Ada", DIGEST)
+
+    simulated(body)
+
+
+def test_a_rejected_version_stays_excluded_and_cannot_be_promoted() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        refresh = await begun(world)
+        await publish.ensure_decided(world.azure, world.image_set, refresh, decision(world, approved=False))
+        rejected = await publish.ensure_rejected(world.azure, world.image_set, refresh)
+        assert (rejected.state, rejected.excluded) == ("rejected", True)
+        with pytest.raises(PromotionRefused):
+            await publish.ensure_promoted(world.azure, world.image_set, refresh, DIGEST)
+
+    simulated(body)
+
+
+def test_the_version_before_is_the_one_that_everyone_gets_now() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        previous = await publish.find_previous(world.azure, world.image_set, await begun(world))
+        assert previous is not None
+        assert (previous.version, previous.state, previous.manifest) == ("1.0.0", "promoted", None)
+
+    simulated(body)

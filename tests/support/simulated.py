@@ -1,0 +1,137 @@
+"""The product against the simulated Azure, in one process and in virtual time: real clients, no sockets, an hour in an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+
+from evergold.azure import Azure
+from evergold.clock import LoopClock, run_virtual
+from evergold.config.models import Environment, ImageSet
+from simulator.cloud import Cloud
+from simulator.kernel.clock import LoopClock as WorldClock
+from simulator.scenario import Scenario, load
+from tests.support.asgi_transport import AsgiTransport
+
+T = TypeVar("T")
+SECRET_VARIABLE = "EVERGOLD_SIMULATED_SECRET"
+HOST = "https://azure.simulated"
+NETWORKS = (
+    "/subscriptions/11111111-1111-4111-8111-111111111111/resourceGroups/rg-network/providers/"
+    "Microsoft.Network/virtualNetworks"
+)
+
+
+class Killed(BaseException):
+    """The process died: nothing in it runs any more, and nobody catches this by accident."""
+
+
+class Wire:
+    """Between the product and its Azure: notes every call, and lets the process die at a chosen one."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.calls: list[tuple[str, str]] = []
+        self.dies_after_writes: int | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request. A process that dies has its write done, and never learns of it."""
+        method, path = scope["method"], scope["path"]
+        self.calls.append((method, path))
+        await self._cloud.app(scope, receive, send)
+        if self.dies_after_writes is not None and method != "GET" and path.startswith("/subscriptions"):
+            self.dies_after_writes -= 1
+            if not self.dies_after_writes:
+                self.dies_after_writes = None
+                raise Killed(f"{method} {path}")
+
+    def sent(self, method: str, path_end: str = "") -> int:
+        """How many calls of this method there were whose path ends so, in any case."""
+        return sum(1 for each, path in self.calls if each == method and path.casefold().endswith(path_end.casefold()))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A world, the product's view of it, and the wire between them."""
+
+    azure: Azure
+    cloud: Cloud
+    image_set: ImageSet
+    wire: Wire
+
+
+def simulated(body: Callable[[Simulated], Awaitable[T]], image_set: ImageSet | None = None, **changes: Any) -> T:
+    """Run a test's body in the small world, changed as told (fields of `Scenario`)."""
+    scenario: Scenario = load("small").model_copy(update=changes, deep=True)
+
+    async def main(clock: LoopClock) -> T:
+        cloud = Cloud(scenario, WorldClock(scenario.start))
+        wire = Wire(cloud)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(SECRET_VARIABLE, scenario.clients[0].secret)
+            async with Azure.connect(environment_of(scenario), AsgiTransport(wire), clock) as azure:
+                return await body(Simulated(azure, cloud, image_set or small_image_set(), wire))
+
+    return run_virtual(main, scenario.start)
+
+
+def environment_of(scenario: Scenario) -> Environment:
+    """An environment that points at a world."""
+    return Environment.model_validate(
+        {
+            "name": "simulated",
+            "cloud": "custom",
+            "endpoints": {
+                "resource_manager": HOST,
+                "resource_manager_scope": "https://management.azure.com/.default",
+                "authority": HOST,
+                "log_analytics": HOST,
+                "graph": HOST,
+            },
+            "credential": {
+                "kind": "client_secret",
+                "tenant_id": scenario.tenant_id,
+                "client_id": scenario.clients[0].client_id,
+                "secret_variable": SECRET_VARIABLE,
+            },
+            "subscription_id": scenario.subscription_id,
+            "log_analytics_workspace_id": scenario.workspace_id,
+        }
+    )
+
+
+def small_image_set(
+    customise: Sequence[dict[str, Any]] = ({"name": "apps", "script": "guest/customise/install-apps.ps1"},),
+    **changes: Any,
+) -> ImageSet:
+    """The image set of the small world."""
+    hosts = {
+        "resource_group": "rg-avd-pilot",
+        "name_prefix": "pil",
+        "vm_size": "Standard_D4s_v5",
+        "subnet_id": f"{NETWORKS}/vnet-avd/subnets/snet-hosts",
+    }
+    whole: dict[str, Any] = {
+        "name": "office",
+        "environment": "simulated",
+        "location": "westeurope",
+        "gallery": {"resource_group": "rg-images", "name": "gal_evergold", "image_definition": "office"},
+        "source": {
+            "kind": "marketplace",
+            "publisher": "microsoftwindowsdesktop",
+            "offer": "office-365",
+            "sku": "win11-25h2-avd-m365",
+        },
+        "build": {
+            "resource_group": "rg-images-build",
+            "vm_size": "Standard_D4s_v5",
+            "subnet_id": f"{NETWORKS}/vnet-build/subnets/snet-build",
+        },
+        "customise": list(customise),
+        "publish": {"regions": [{"name": "westeurope"}, {"name": "northeurope"}]},
+        "rings": [{"name": "pilot", "pools": [{"name": "hp-pilot", "resource_group": "rg-avd-pilot", "hosts": hosts}]}],
+    }
+    return ImageSet.model_validate({**whole, **changes})
