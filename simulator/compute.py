@@ -1,7 +1,8 @@
-"""Virtual machines: creating, starting, stopping, generalising and deleting them.
+"""Virtual machines: making, reading, changing and deleting them.
 
-A create, start or deallocation answers at once and takes its time; what the machine becomes is told to the other services as
-news. Deleting a VM takes its network card and its OS disk along where they were made so (`deleteOption: Delete`).
+A PUT answers 201 at once, and the machine runs when its operation has ended; what becomes of it is told to the other services as
+news. `If-None-Match: *` makes a PUT that never touches what is there; `If-Match` a change that overwrites nobody else's.
+Deleting a VM takes its network card and its OS disk along where they were made so (`deleteOption: Delete`).
 """
 
 import uuid
@@ -9,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from simulator.contents import Contents
-from simulator.extensions import extension_routes
+from simulator.extensions import Extensions
 from simulator.kernel.arm import (
     ArmError,
     ArmRequest,
@@ -22,14 +23,17 @@ from simulator.kernel.arm import (
     resource_id,
     same,
 )
-from simulator.machines import Machine, Power, check_computer_name, without_secrets
-from simulator.news import MachineDeleted, MachineRunning, MachineStopped, MachineStopping
-from simulator.run_commands import run_command_routes
+from simulator.machines import Machine, plain_account
+from simulator.news import MachineDeleted, MachineRunning
+from simulator.run_commands import RunCommands
+from simulator.switches import VM, Switches
+from simulator.vm_orders import Order, order_of
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
 
-VM = "Microsoft.Compute/virtualMachines/{name}"
+EVERYWHERE = "/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
+UPDATE_S = 3.0  # live Azure: 0 to 9 s
 
 
 class Compute:
@@ -37,6 +41,9 @@ class Compute:
 
     def __init__(self, cloud: "Cloud") -> None:
         self.cloud = cloud
+        self.switches = Switches(self)
+        self._extensions = Extensions(self)
+        self._run_commands = RunCommands(self)
         self._machines: dict[str, Machine] = {}
         self._made = 0
 
@@ -45,23 +52,17 @@ class Compute:
 
     def routes(self) -> list[Route]:
         """Everything under virtualMachines."""
-        vm = group_path(VM)
-        everywhere = "/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
         return [
-            Route("PUT", vm, self._put, bucket="PutVM"),
-            Route("PATCH", vm, self._patch, bucket="PutVM"),
-            Route("GET", vm, self._get, bucket="LowCostGet"),
-            Route("DELETE", vm, self._delete, bucket="DeleteVM"),
-            Route("GET", vm + "/instanceView", self._instance_view, bucket="LowCostGet"),
+            Route("PUT", VM, self._put, bucket="PutVM"),
+            Route("PATCH", VM, self._patch, bucket="PutVM"),
+            Route("GET", VM, self._get, bucket="LowCostGet"),
+            Route("DELETE", VM, self._delete, bucket="DeleteVM"),
+            Route("GET", VM + "/instanceView", self._instance_view, bucket="LowCostGet"),
             Route("GET", group_path("Microsoft.Compute/virtualMachines"), self._list, bucket="HighCostGet"),
-            Route("GET", everywhere, self._list_all, bucket="HighCostGet"),
-            Route("POST", vm + "/start", self._start, bucket="UpdateVM"),
-            Route("POST", vm + "/powerOff", self._power_off, bucket="UpdateVM"),
-            Route("POST", vm + "/restart", self._restart, bucket="UpdateVM"),
-            Route("POST", vm + "/deallocate", self._deallocate, bucket="DeleteVM"),
-            Route("POST", vm + "/generalize", self._generalize, bucket="UpdateVM"),
-            *extension_routes(self),
-            *run_command_routes(self),
+            Route("GET", EVERYWHERE, self._list_all, bucket="HighCostGet"),
+            *self.switches.routes(),
+            *self._extensions.routes(),
+            *self._run_commands.routes(),
         ]
 
     # What the world asks
@@ -87,116 +88,157 @@ class Compute:
         tags: dict[str, str],
         created: datetime,
     ) -> Machine:
-        """Puts a machine into the world that has been running there for long."""
+        """Puts a machine into the world that has been running there since `created`."""
         self.cloud.management.reserve(location, size)
-        machine = self._build(
-            subscription, group, name, location, size, subnet_id, contents, image_reference, tags, created
+        order = Order(
+            location=location,
+            size=size,
+            computer_name=name,
+            admin_username="",
+            admin_password="",
+            image=image_reference,
+            security_type="TrustedLaunch",
+            subnet=subnet_id,
+            nic_name=f"{name}-nic",
+            disk_name=None,
+            disk_sku="Premium_LRS",
+            disk_size_gb=127,
+            keeps_nic=False,
+            keeps_disk=False,
+            zones=[],
+            tags=tags,
+            nic_tags=tags,
+            identity=True,
+            plan=None,
+            given={"licenseType": "Windows_Client"},
         )
+        running = contents.changed(image_state="IMAGE_STATE_COMPLETE", generalized=False)
+        machine = self._build(subscription, group, name, order, running, created)
         machine.power, machine.provisioning_state, machine.booted_at = "running", "Succeeded", created
+        machine.boots, machine.agent_ready = 1, True
+        machine.exact_version = str(image_reference.get("id", "")).rpartition("/")[2]
         self.cloud.world.tell(MachineRunning(machine.id))
         return machine
 
     def need(self, request: ArmRequest) -> Machine:
         """The machine that a request is about. Raises the 404."""
-        machine = self.find(self._id(request))
+        machine = self.find(_id_in(request))
         if machine is None:
             raise not_found(f"Microsoft.Compute/virtualMachines/{request['name']}", request["group"])
         return machine
 
+    def need_running(self, request: ArmRequest) -> Machine:
+        """The machine that a request is about, where it runs and stays. Raises what Azure says of one that does not."""
+        machine = self.need(request)
+        self.switches.refuse_if_busy(machine, request.method)
+        if not machine.is_running:
+            raise ArmError(409, "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.")
+        return machine
+
+    def still_runs(self, machine: Machine, boots: int) -> bool:
+        """Whether a machine has been running without a break since its start number `boots`."""
+        return machine.is_running and machine.boots == boots and self.find(machine.id) is machine
+
     def takes(self, what: str, machine: Machine, low_high: tuple[float, float]) -> float:
         """How long something takes on a machine this time, in seconds."""
-        machine.revision += 1
-        return self.cloud.world.chance(what, machine.vm_id, machine.revision).uniform(*low_high)
+        machine.throws += 1
+        return self.cloud.world.chance(what, machine.vm_id, machine.throws).uniform(*low_high)
 
     # Making
 
-    def _build(
-        self,
-        subscription: str,
-        group: str,
-        name: str,
-        location: str,
-        size: str,
-        subnet_id: str,
-        contents: Contents,
-        image_reference: Json,
-        tags: dict[str, str],
-        created: datetime,
-    ) -> Machine:
-        self._made += 1
-        vm_id = str(uuid.UUID(int=self.cloud.world.chance("vm", self._made).getrandbits(128), version=4))
-        machine_id = resource_id(subscription, group, f"Microsoft.Compute/virtualMachines/{name}")
-        nic = resource_id(subscription, group, f"Microsoft.Network/networkInterfaces/{name}-nic-{vm_id[:8]}")
-        self.cloud.network.join(subnet_id, nic, location, machine_id, dict(tags))
-        creation: Json = {"createOption": "FromImage"}
-        if image_reference.get("id"):
-            creation["galleryImageReference"] = {"id": image_reference["id"]}
-        disk = self.cloud.disks.add(
-            subscription,
-            group,
-            f"{name}_OsDisk_{vm_id[:8]}",
-            location,
-            contents,
-            managed_by=machine_id,
-            creation=creation,
-            tags=dict(tags),
-        )
-        machine = Machine(
-            subscription, group, name, location, size, vm_id, disk, nic, image_reference, created, tags=dict(tags)
-        )
-        self._machines[machine.id.lower()] = machine
-        return machine
-
     def _put(self, request: ArmRequest) -> Reply:
         self.cloud.management.require_group(request["group"])
-        existing = self.find(self._id(request))
+        existing = self.find(_id_in(request))
         if existing is not None:
             return self._put_again(request, existing)
-        properties = request.body["properties"]
-        location = request.body["location"]
-        size = properties["hardwareProfile"]["vmSize"]
-        check_computer_name((properties.get("osProfile") or {}).get("computerName") or request["name"])
-        image, contents = self._image(properties, location)
-        security = (properties.get("securityProfile") or {}).get("securityType", "Standard")
-        self._check_security(image, security)
-        subnet, tags = _subnet(properties), dict(request.body.get("tags") or {})
-        self.cloud.management.reserve(location, size)
+        order = order_of(request)
+        image, contents, exact = self._image(order)
+        self._refuse_taken_disk(request, order)
+        self.cloud.management.reserve(order.location, order.size)
         try:
             machine = self._build(
                 request["subscription"],
                 request["group"],
                 request["name"],
-                location,
-                size,
-                subnet,
+                order,
                 contents,
-                image,
-                tags,
                 self.cloud.world.now,
             )
         except ArmError:
-            self.cloud.management.release(location, size)
+            self.cloud.management.release(order.location, order.size)
             raise
-        machine.security_type, machine.given = security, without_secrets(properties)
-        machine.zones = list(request.body.get("zones") or [])
-        machine.disk.sku = ((properties["storageProfile"].get("osDisk") or {}).get("managedDisk") or {}).get(
-            "storageAccountType", "Premium_LRS"
-        )
-        if request.body.get("identity"):
-            tenant = self.cloud.scenario.tenant_id
-            machine.identity = {"type": "SystemAssigned", "principalId": machine.vm_id, "tenantId": tenant}
-        return self._creating(request, machine)
+        machine.image_reference, machine.exact_version = image, exact
+        return self._creating(request, machine, order)
 
-    def _creating(self, request: ArmRequest, machine: Machine) -> Reply:
+    def _build(
+        self, subscription: str, group: str, name: str, order: Order, contents: Contents, created: datetime
+    ) -> Machine:
+        self._made += 1
+        dice = self.cloud.world.chance("vm", self._made)
+        vm_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+        machine_id = resource_id(subscription, group, f"Microsoft.Compute/virtualMachines/{name}")
+        nic = resource_id(subscription, group, f"Microsoft.Network/networkInterfaces/{order.nic_name}")
+        self.cloud.network.join(order.subnet, nic, order.location, machine_id, dict(order.nic_tags))
+        creation: Json = {"createOption": "FromImage"}
+        if order.image.get("id"):
+            creation["galleryImageReference"] = {"id": order.image["id"]}
+        disk = self.cloud.disks.add(
+            subscription,
+            group,
+            order.disk_name or f"{name}_OsDisk_1_{dice.getrandbits(128):032x}",
+            order.location,
+            contents,
+            managed_by=machine_id,
+            creation=creation,
+            tags=dict(order.tags),
+            size_gb=order.disk_size_gb,
+            sku=order.disk_sku,
+        )
+        machine = Machine(
+            subscription,
+            group,
+            name,
+            order.location,
+            order.size,
+            vm_id,
+            disk,
+            nic,
+            order.image,
+            created,
+            security_type=order.security_type,
+            tags=dict(order.tags),
+            given=order.given,
+            zones=order.zones,
+            computer_name=order.computer_name,
+            plan=order.plan,
+            keeps_nic=order.keeps_nic,
+            keeps_disk=order.keeps_disk,
+        )
+        if order.identity:
+            principal = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+            machine.identity = {
+                "type": "SystemAssigned",
+                "principalId": principal,
+                "tenantId": self.cloud.scenario.tenant_id,
+            }
+        self._machines[machine.id.lower()] = machine
+        return machine
+
+    def _creating(self, request: ArmRequest, machine: Machine, order: Order) -> Reply:
         outcome = self.cloud.guest.creation_outcome(machine)
+        task = machine.task
 
         def finish() -> None:
-            if self.find(machine.id) is not machine:
-                raise ArmError(404, "NotFound", f"The VM {machine.name} was deleted while it was being created.")
+            if machine.task != task:
+                raise ArmError(
+                    409, "OperationPreempted", "Operation execution has been preempted by a more recent operation."
+                )
             machine.provisioning_state = "Failed" if outcome else "Succeeded"
             machine.failure = outcome
-            if outcome is None or outcome.code.startswith("OSProvisioning"):
-                self._boot(machine)
+            if outcome is None:
+                self._set_up(machine, order)
+            elif outcome.code.startswith("OSProvisioning"):  # it runs, but Windows is not set up and no agent answers
+                machine.power, machine.booted_at = "running", self.cloud.world.now
             else:
                 machine.power = "stopped"
             if outcome is not None:
@@ -206,68 +248,116 @@ class Compute:
         operation = self.cloud.operations.start(request["subscription"], machine.location, seconds, finish)
         return Reply(201, machine.body(), operation.headers(request, location=False))
 
-    def _boot(self, machine: Machine) -> None:
-        machine.change(image_state="IMAGE_STATE_COMPLETE", generalized=False)
-        machine.power, machine.booted_at = "running", self.cloud.world.now
-        self.cloud.world.tell(MachineRunning(machine.id))
+    def _set_up(self, machine: Machine, order: Order) -> None:
+        """Windows has set itself up under its new name, with the administrator it was asked for."""
+        account = order.admin_username
+        machine.passwords[plain_account(account)] = order.admin_password
+        present = machine.contents.local_administrators
+        if account.lower() not in {name.lower() for name in present}:
+            machine.change(local_administrators=(*present, account))
+        self.switches.boot(machine)
+
+    def _image(self, order: Order) -> tuple[Json, Contents, str]:
+        """The image reference as asked for, what is in the image, and its exact version. Raises where there is no such image."""
+        if image_id := order.image.get("id"):
+            if managed := self.cloud.images.find(image_id):
+                return {"id": managed.id}, managed.contents, ""
+            version = self.cloud.galleries.usable(image_id, order.location)
+            _check_security(version.definition.security_type, order.security_type)
+            return {"id": image_id}, version.contents, version.version
+        publisher, offer, sku = (str(order.image.get(part) or "") for part in ("publisher", "offer", "sku"))
+        asked = str(order.image.get("version") or "latest")
+        contents = self.cloud.galleries.marketplace(publisher, offer, sku, asked, order.location)
+        return order.image, contents, asked
+
+    def _refuse_taken_disk(self, request: ArmRequest, order: Order) -> None:
+        path = f"Microsoft.Compute/disks/{order.disk_name}"
+        if order.disk_name and self.cloud.disks.find(resource_id(request["subscription"], request["group"], path)):
+            raise ArmError(
+                409,
+                "ConflictingUserInput",
+                f"Disk {order.disk_name} already exists in resource group {request['group'].upper()}. Only CreateOption.Attach is "
+                "supported.",
+                target="/subscriptions/" + request["subscription"],
+            )
+
+    # Changing
 
     def _put_again(self, request: ArmRequest, machine: Machine) -> Reply:
+        self.refuse_if_leaving(machine, "PUT")
         if request.headers.get("if-none-match") == "*":
-            raise ArmError(412, "PreconditionFailed", f"The resource '{machine.name}' already exists.")
+            raise ArmError(
+                412,
+                "PreconditionFailed",
+                f"The resource '{machine.id}' already exists, and the request was made only for the case that it does not.",
+            )
+        _check_match(request, machine)
+        storage = (request.body.get("properties") or {}).get("storageProfile") or {}
+        asked = (storage.get("imageReference") or {}).get("id")
+        if asked and not same(asked, machine.image_reference.get("id")):
+            raise ArmError(
+                409,
+                "PropertyChangeNotAllowed",
+                "Changing property 'imageReference' is not allowed.",
+                target="imageReference",
+            )
         machine.tags = dict(request.body.get("tags") or {})
         return self._updating(request, machine)
 
     def _patch(self, request: ArmRequest) -> Reply:
         machine = self.need(request)
-        match = request.headers.get("if-match")
-        if match and match not in ("*", f'"{machine.revision}"'):
-            raise ArmError(412, "PreconditionFailed", "The condition specified by the If-Match header was not met.")
+        self.refuse_if_leaving(machine, "PATCH")
+        _check_match(request, machine)
         if "tags" in request.body:
             machine.tags = dict(request.body["tags"] or {})
         return self._updating(request, machine)
 
+    def refuse_if_leaving(self, machine: Machine, what: str) -> None:
+        """Raises where a machine is being deleted; whatever else it does is no hindrance."""
+        if machine.is_being_deleted:
+            self.switches.refuse_if_busy(machine, what)
+
     def _updating(self, request: ArmRequest, machine: Machine) -> Reply:
         machine.revision += 1
-        before = machine.provisioning_state
+        if machine.provisioning_state == "Succeeded":
+            machine.provisioning_state = "Updating"
 
         def finish() -> None:
             if machine.provisioning_state == "Updating":
                 machine.provisioning_state = "Succeeded"
 
-        if before == "Succeeded":
-            machine.provisioning_state = "Updating"
-        operation = self.cloud.operations.start(request["subscription"], machine.location, 3, finish)
+        operation = self.cloud.operations.start(request["subscription"], machine.location, UPDATE_S, finish)
         return Reply(200, machine.body(), operation.headers(request, location=False))
 
-    def _image(self, properties: Json, location: str) -> tuple[Json, Contents]:
-        """The image reference as asked for, and what is in the image. Raises where there is no such image."""
-        reference = dict((properties.get("storageProfile") or {}).get("imageReference") or {})
-        if image_id := reference.get("id"):
-            if managed := self.cloud.images.find(image_id):
-                return {"id": managed.id}, managed.contents
-            version = self.cloud.galleries.usable(image_id, location)
-            return {"id": image_id}, version.contents
-        publisher, offer = reference.get("publisher", ""), reference.get("offer", "")
-        contents = self.cloud.galleries.marketplace(
-            publisher, offer, reference.get("sku", ""), reference.get("version", "latest"), location
+    def _delete(self, request: ArmRequest) -> Reply:
+        machine = self.find(_id_in(request))
+        if machine is None:
+            return Reply(204)
+        if machine.is_being_deleted and machine.ongoing is not None:
+            return Reply(202, None, machine.ongoing.headers(request, location=True))
+        self.switches.go_down(machine, "stopping" if machine.is_running else machine.power, clean=False)
+        machine.provisioning_state = "Deleting"
+        machine.task += 1
+        seconds = self.takes("delete", machine, self.cloud.scenario.durations.vm_delete)
+        machine.ongoing = self.cloud.operations.start(
+            request["subscription"], machine.location, seconds, lambda: self._gone(machine)
         )
-        return reference, contents
+        return Reply(202, None, machine.ongoing.headers(request, location=True))
 
-    def _check_security(self, image: Json, security: str) -> None:
-        version = self.cloud.galleries.find(image.get("id", ""))
-        if version is not None and version.definition.security_type == "TrustedLaunch" != security:
-            raise ArmError(
-                400,
-                "BadRequest",
-                "The provided gallery image only supports creation of VMs and VM Scale Sets with 'TrustedLaunch' security type.",
-            )
+    def _gone(self, machine: Machine) -> None:
+        del self._machines[machine.id.lower()]
+        self.cloud.management.release(machine.location, machine.size)
+        if machine.keeps_nic:
+            self.cloud.network.detach(machine.nic)
+        else:
+            self.cloud.network.leave(machine.nic)
+        if machine.keeps_disk:
+            machine.disk.managed_by = None
+        else:
+            self.cloud.disks.remove(machine.disk.id)
+        self.cloud.world.tell(MachineDeleted(machine.id))
 
     # Reading
-
-    def _id(self, request: ArmRequest) -> str:
-        return resource_id(
-            request["subscription"], request["group"], f"Microsoft.Compute/virtualMachines/{request['name']}"
-        )
 
     def _get(self, request: ArmRequest) -> Reply:
         return Reply(200, self.need(request).body(view=request.query.get("$expand", "").lower() == "instanceview"))
@@ -277,7 +367,7 @@ class Compute:
 
     def _list(self, request: ArmRequest) -> Reply:
         self.cloud.management.require_group(request["group"])
-        found = [m.body() for m in self._machines.values() if m.group.lower() == request["group"].lower()]
+        found = [m.body() for m in self._machines.values() if same(m.group, request["group"])]
         return page(request, found)
 
     def _list_all(self, request: ArmRequest) -> Reply:
@@ -285,103 +375,30 @@ class Compute:
         only = request.flag("statusOnly")
         return page(request, [m.body(view=only, tags=not only) for m in self._machines.values()])
 
-    # Doing
 
-    def _refuse_generalized(self, machine: Machine, what: str) -> None:
-        if machine.generalized:
-            raise ArmError(
-                409,
-                "OperationNotAllowed",
-                f"Operation '{what}' is not allowed on VM '{machine.name}' since the VM is generalized.",
-            )
+def _id_in(request: ArmRequest) -> str:
+    path = f"Microsoft.Compute/virtualMachines/{request['name']}"
+    return resource_id(request["subscription"], request["group"], path)
 
-    def _accepted(self, request: ArmRequest, machine: Machine, seconds: float, then: Power) -> Reply:
-        def finish() -> None:
-            machine.power = then
-            if then == "running":
-                self._boot(machine)
-            else:
-                self.cloud.world.tell(MachineStopped(machine.id))
 
-        operation = self.cloud.operations.start(request["subscription"], machine.location, seconds, finish)
-        return Reply(202, None, operation.headers(request, location=True))
+def _check_match(request: ArmRequest, machine: Machine) -> None:
+    match = request.headers.get("if-match")
+    if match and match not in ("*", machine.etag):
+        raise ArmError(412, "PreconditionFailed", "The condition specified by the If-Match header was not met.")
 
-    def _start(self, request: ArmRequest) -> Reply:
-        machine = self.need(request)
-        self._refuse_generalized(machine, "start")
-        if machine.is_running:
-            return Reply(200)
-        machine.power = "starting"
-        return self._accepted(
-            request, machine, self.takes("start", machine, self.cloud.scenario.durations.vm_start), "running"
+
+def _check_security(of_image: str, asked: str) -> None:
+    """Raises where a gallery's image and the VM do not agree on Trusted Launch."""
+    if of_image == "TrustedLaunch" and asked != "TrustedLaunch":
+        raise ArmError(
+            400,
+            "BadRequest",
+            "The provided gallery image only supports creation of VMs and VM Scale Sets with 'TrustedLaunch' security type.",
         )
-
-    def _restart(self, request: ArmRequest) -> Reply:
-        machine = self.need(request)
-        self._refuse_generalized(machine, "restart")
-        self._go_down(machine, "starting")
-        return self._accepted(request, machine, self.takes("restart", machine, (60, 120)), "running")
-
-    def _power_off(self, request: ArmRequest) -> Reply:
-        machine = self.need(request)
-        self._go_down(machine, "stopping")
-        return self._accepted(request, machine, self.takes("power off", machine, (5, 27)), "stopped")
-
-    def _deallocate(self, request: ArmRequest) -> Reply:
-        machine = self.need(request)
-        if machine.power == "deallocated":
-            return Reply(200)
-        self._go_down(machine, "deallocating")
-        seconds = self.takes("deallocate", machine, self.cloud.scenario.durations.vm_deallocate)
-        return self._accepted(request, machine, seconds, "deallocated")
-
-    def _go_down(self, machine: Machine, power: Power) -> None:
-        if machine.is_running:
-            self.cloud.world.tell(MachineStopping(machine.id, clean=True))
-        machine.power = power
-
-    def _generalize(self, request: ArmRequest) -> Reply:
-        machine = self.need(request)
-        if machine.power in ("running", "starting"):
-            raise ArmError(
-                409,
-                "OperationNotAllowed",
-                f"Operation 'generalize' is not allowed on VM '{machine.name}' since the VM is running. Please power off explicitly in "
-                "case you shut down the VM from inside the guest operating system.",
-            )
-        machine.generalized = True
-        return Reply(200)
-
-    def _delete(self, request: ArmRequest) -> Reply:
-        machine = self.find(self._id(request))
-        if machine is None:
-            return Reply(204)
-        if machine.is_running:
-            self.cloud.world.tell(MachineStopping(machine.id, clean=False))
-        machine.power, machine.provisioning_state = "stopping", "Deleting"
-
-        def finish() -> None:
-            if not same(machine.id, self._id(request)) or self._machines.pop(machine.id.lower(), None) is None:
-                return
-            self.cloud.management.release(machine.location, machine.size)
-            self.cloud.network.leave(machine.nic)
-            self.cloud.disks.remove(machine.disk.id)
-            self.cloud.world.tell(MachineDeleted(machine.id))
-
-        seconds = self.takes("delete", machine, self.cloud.scenario.durations.vm_delete)
-        operation = self.cloud.operations.start(request["subscription"], machine.location, seconds, finish)
-        return Reply(202, None, operation.headers(request, location=True))
-
-
-def _subnet(properties: Json) -> str:
-    """The subnet of the one network card that is made with the VM."""
-    profile = properties.get("networkProfile") or {}
-    for card in profile.get("networkInterfaceConfigurations") or []:
-        for address in card["properties"]["ipConfigurations"]:
-            return str(address["properties"]["subnet"]["id"])
-    raise ArmError(
-        400,
-        "InvalidParameter",
-        "The simulator makes VMs with their network card inline: networkProfile.networkInterfaceConfigurations is required.",
-        target="networkProfile",
-    )
+    if asked == "TrustedLaunch" and not of_image.startswith("TrustedLaunch"):
+        raise ArmError(
+            400,
+            "BadRequest",
+            "Use of TrustedLaunch setting is not supported for the provided image. Please select Trusted Launch Supported Gen2 OS "
+            "Image. For more information, see https://aka.ms/TrustedLaunch-FAQ.",
+        )

@@ -1,9 +1,13 @@
-"""VM extensions. The Entra join is played; any other extension succeeds after its time."""
+"""VM extensions. The Entra join is played; any other extension succeeds after its time.
+
+Protected settings go in and never come out.
+"""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simulator.kernel.arm import ArmError, ArmRequest, Json, Reply, Route, group_path, not_found
+from simulator.vm_orders import missing
 
 if TYPE_CHECKING:
     from simulator.compute import Compute
@@ -11,6 +15,8 @@ if TYPE_CHECKING:
 
 PATH = "Microsoft.Compute/virtualMachines/{name}/extensions"
 ENTRA_JOIN = "AADLoginForWindows"
+NEVER_RETURNED = ("protectedSettings", "instanceView", "provisioningState")
+REMOVAL_S = (10.0, 26.0)  # live Azure
 
 
 @dataclass
@@ -23,16 +29,19 @@ class Extension:
     given: Json
     tags: dict[str, str] = field(default_factory=dict)
     state: str = "Creating"
+    failure: ArmError | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its type, such as AADLoginForWindows."""
+        return str(self.given.get("type", ""))
 
     def body(self, *, view: bool = False) -> Json:
-        """The resource as a GET shows it: protected settings are never in it."""
-        shown = {
-            k: v for k, v in self.given.items() if k not in ("protectedSettings", "instanceView", "provisioningState")
-        }
-        properties = {**shown, "provisioningState": self.state}
+        """The resource as a GET shows it."""
+        properties = {k: v for k, v in self.given.items() if k not in NEVER_RETURNED}
+        properties["provisioningState"] = self.state
         if view:
-            status = {"code": f"ProvisioningState/{self.state.lower()}", "level": "Info", "displayStatus": self.state}
-            properties["instanceView"] = {"name": self.name, "type": self.given.get("type", ""), "statuses": [status]}
+            properties["instanceView"] = self.view()
         return {
             "id": f"{self.vm}/extensions/{self.name}",
             "name": self.name,
@@ -42,64 +51,109 @@ class Extension:
             "properties": properties,
         }
 
+    def view(self) -> Json:
+        """How it is doing."""
+        state = self.state.lower()
+        status: Json = {"code": f"ProvisioningState/{state}", "level": "Info", "displayStatus": f"Provisioning {state}"}
+        if self.failure is not None:
+            status |= {"level": "Error", "message": self.failure.message}
+        return {
+            "name": self.name,
+            "type": f"{self.given.get('publisher', '')}.{self.kind}",
+            "typeHandlerVersion": str(self.given.get("typeHandlerVersion", "1.0")),
+            "statuses": [status],
+        }
 
-def extension_routes(compute: "Compute") -> list[Route]:
-    """PUT, GET, DELETE and list."""
-    one, many = group_path(PATH + "/{extension}"), group_path(PATH)
 
-    def put(request: ArmRequest) -> Reply:
-        machine = compute.need(request)
-        _refuse_unless_running(machine)
+class Extensions:
+    """The extensions of all VMs."""
+
+    def __init__(self, compute: "Compute") -> None:
+        self._compute = compute
+
+    def routes(self) -> list[Route]:
+        """PUT, GET, DELETE and list."""
+        one, many = group_path(PATH + "/{extension}"), group_path(PATH)
+        return [
+            Route("PUT", one, self._put, bucket="UpdateVM"),
+            Route("GET", one, self._get, bucket="LowCostGet"),
+            Route("DELETE", one, self._delete, bucket="UpdateVM"),
+            Route("GET", many, self._list, bucket="LowCostGet"),
+        ]
+
+    def _put(self, request: ArmRequest) -> Reply:
+        machine = self._compute.need_running(request)
         given, key = request.body.get("properties") or {}, request["extension"].lower()
+        for part in ("publisher", "type", "typeHandlerVersion"):
+            if not given.get(part):
+                raise missing(f"virtualMachineExtension.properties.{part}")
         existing = machine.extensions.get(key)
-        tags = dict(request.body.get("tags") or {})
-        extension = Extension(machine.id, request["extension"], request.body["location"], given, tags)
-        extension.state = "Updating" if existing else "Creating"
+        if existing is not None and existing.state == "Deleting":
+            raise ArmError(
+                409,
+                "OperationNotAllowed",
+                f"Operation 'PUT' is not allowed on VM extension '{existing.name}' since it is marked for deletion. You can only "
+                "retry the Delete operation (or wait for an ongoing one to complete).",
+            )
+        extension = Extension(
+            machine.id,
+            request["extension"],
+            request.body.get("location") or machine.location,
+            given,
+            dict(request.body.get("tags") or {}),
+            "Updating" if existing else "Creating",
+        )
         machine.extensions[key] = extension
-        outcome = compute.cloud.guest.extension_outcome(machine, given.get("type", ""))
-
-        def finish() -> None:
-            extension.state = "Failed" if outcome else "Succeeded"
-            if outcome is not None:
-                raise outcome
-            if given.get("type") == ENTRA_JOIN:
-                machine.change(entra_joined=True)
-
-        seconds = compute.takes("extension", machine, compute.cloud.scenario.durations.extension)
-        operation = compute.cloud.operations.start(request["subscription"], machine.location, seconds, finish)
+        boots = machine.boots
+        operation = self._compute.cloud.operations.start(
+            request["subscription"],
+            machine.location,
+            self._compute.takes("extension", machine, self._compute.cloud.scenario.durations.extension),
+            lambda: self._settle(machine, extension, boots),
+        )
         return Reply(200 if existing else 201, extension.body(), operation.headers(request, location=False))
 
-    def get(request: ArmRequest) -> Reply:
-        machine = compute.need(request)
+    def _settle(self, machine: "Machine", extension: Extension, boots: int) -> None:
+        """What has become of the installation."""
+        if machine.extensions.get(extension.name.lower()) is not extension:
+            raise ArmError(
+                409, "OperationPreempted", "Operation execution has been preempted by a more recent operation."
+            )
+        failure = self._compute.cloud.guest.extension_outcome(machine, extension.name, extension.kind)
+        if not self._compute.still_runs(machine, boots):
+            failure = ArmError(
+                409,
+                "VMAgentStatusCommunicationError",
+                f"VM '{machine.name}' has not reported status for VM agent or extensions. Verify that the OS is up and healthy, the VM "
+                "has a running VM agent, and that it can establish outbound connections to Azure storage.",
+            )
+        extension.state, extension.failure = ("Failed" if failure else "Succeeded"), failure
+        if failure is not None:
+            raise failure
+        if extension.kind == ENTRA_JOIN:
+            machine.change(entra_joined=True)
+
+    def _get(self, request: ArmRequest) -> Reply:
+        machine = self._compute.need(request)
         found = machine.extensions.get(request["extension"].lower())
         if found is None:
             path = f"Microsoft.Compute/virtualMachines/{machine.name}/extensions/{request['extension']}"
             raise not_found(path, request["group"])
         return Reply(200, found.body(view=request.query.get("$expand", "").lower() == "instanceview"))
 
-    def list_all(request: ArmRequest) -> Reply:
-        return Reply(200, {"value": [each.body() for each in compute.need(request).extensions.values()]})
+    def _list(self, request: ArmRequest) -> Reply:
+        return Reply(200, {"value": [each.body() for each in self._compute.need(request).extensions.values()]})
 
-    def delete(request: ArmRequest) -> Reply:
-        machine = compute.need(request)
-        if request["extension"].lower() not in machine.extensions:
+    def _delete(self, request: ArmRequest) -> Reply:
+        machine, key = self._compute.need(request), request["extension"].lower()
+        if key not in machine.extensions:
             return Reply(204)
+        machine = self._compute.need_running(request)
+        machine.extensions[key].state = "Deleting"
 
         def finish() -> None:
-            machine.extensions.pop(request["extension"].lower(), None)
+            machine.extensions.pop(key, None)
 
-        seconds = compute.takes("extension delete", machine, (10, 26))
-        operation = compute.cloud.operations.start(request["subscription"], machine.location, seconds, finish)
+        seconds = self._compute.takes("extension removal", machine, REMOVAL_S)
+        operation = self._compute.cloud.operations.start(request["subscription"], machine.location, seconds, finish)
         return Reply(202, None, operation.headers(request, location=True))
-
-    return [
-        Route("PUT", one, put, bucket="UpdateVM"),
-        Route("GET", one, get, bucket="LowCostGet"),
-        Route("DELETE", one, delete, bucket="UpdateVM"),
-        Route("GET", many, list_all, bucket="LowCostGet"),
-    ]
-
-
-def _refuse_unless_running(machine: "Machine") -> None:
-    if not machine.is_running:
-        raise ArmError(409, "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.")

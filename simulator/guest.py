@@ -1,11 +1,18 @@
 """What happens inside a VM when a script runs in it: Windows, played.
 
-A script says which one it is in its first line, `# STEP: name`. The known steps are played from what is on the disk: sysprep generalises it or
+A script says which one it is in a line `# STEP: name`. The known steps are played from what is on the disk: sysprep generalises it or
 refuses, the manifest lists it, the image state tells it, the agent's installer registers the host. A script without a step takes
 its time and exits with 0. Answers have the form of the real scripts': one JSON line, last.
 
-A scenario's `guest_failures` makes a step end otherwise: {"sysprep": "appx"}, {"install-apps": "exit:1603"}, {"prepare": "timeout"};
-the step "create" or "extension" makes machines fail to come up: {"create": "2:AllocationFailed"} is the second VM created.
+A scenario's `guest_failures` makes things end otherwise. By step of a script:
+    {"install-apps": "exit:1603"}   the script ends with this exit code
+    {"prepare": "timeout"}          it never ends by itself
+    {"sysprep": "appx"}             sysprep stumbles over an app that is installed for one user
+    "once:" before any of these     only the first time: {"sysprep": "once:appx"}
+By what Azure does:
+    {"create": "2:AllocationFailed,5:OSProvisioningTimedOut"}   the second and the fifth VM that are created
+    {"start": "1:AllocationFailed"}                             the first start
+    {"extension": "AADLoginForWindows"}                         this type of extension, always
 """
 
 import base64
@@ -13,11 +20,13 @@ import gzip
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulator.kernel.arm import ArmError
+from simulator.machines import plain_account
 from simulator.news import AgentInstalled
 
 if TYPE_CHECKING:
@@ -26,18 +35,38 @@ if TYPE_CHECKING:
 
 STEP = re.compile(r"^\s*#\s*STEP:\s*([\w-]+)", re.MULTILINE)
 GENERALISED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
+BROKEN = "IMAGE_STATE_UNDEPLOYABLE"
+AGENT_VERSION = "1.0.12183.900"
 PAGE_LENGTH = 3000
 NEVER_ENDS_S = 10 * 86_400.0
+NOT_REGISTERED_S = 900.0  # how long register-host waits for the agent
+TIMED_OUT = "OS Provisioning for VM '{name}' did not finish in the allotted time. "
 FAILURES = {
     "AllocationFailed": "Allocation failed. We do not have sufficient capacity for the requested VM size in this region. Read more about "
     "improving likelihood of allocation success at http://aka.ms/allocation-guidance",
-    "OSProvisioningTimedOut": "OS Provisioning for VM '{name}' did not finish in the allotted time. The VM may still finish provisioning "
-    "successfully. Please check provisioning state later. Also, make sure the image has been properly prepared (generalized).",
+    "OSProvisioningTimedOut": TIMED_OUT
+    + "The VM may still finish provisioning successfully. Please check provisioning state later. "
+    "Also, make sure the image has been properly prepared (generalized).",
+    "OSProvisioningClientError": TIMED_OUT
+    + "However, the VM guest agent was detected running. This suggests the guest OS has not been "
+    "properly prepared to be used as a VM image (with CreateOption=FromImage).",
 }
 APPX = (
     "SYSPRP Package Contoso.Widget_1.0.0.0_x64__8wekyb3d8bbwe was installed for a user, but not provisioned for all users. This "
     "package will not function properly in the sysprep image."
 )
+RESTART_PENDING = (
+    "SYSPRP There are one or more Windows updates that require a reboot. To run Sysprep, reboot the computer and restart the "
+    "application."
+)
+# What the demo's packages are called once installed, and their versions; other packages go by their ids.
+PACKAGES = {
+    "7zip.7zip": ("7-Zip 25.01 (x64)", "25.01"),
+    "notepad++.notepad++": ("Notepad++ (64-bit x64)", "8.8.5"),
+}
+DEFAULT_PACKAGES = "7zip.7zip,Notepad++.Notepad++"
+DEFAULT_REMOVALS = "Microsoft.BingNews,Microsoft.GamingApp,Microsoft.Xbox"
+DESKTOP_SETTINGS = ("MaxDisconnectionTime", "MaxIdleTime", "fEnableTimeZoneRedirection", "AllowStorageSenseGlobal")
 
 
 def nothing() -> None:
@@ -55,14 +84,26 @@ class Performance:
     effect: Callable[[], None] = nothing
 
 
+@dataclass(frozen=True)
+class Call:
+    """A script that is to be played: in which machine, with which parameters, under which account (None: SYSTEM)."""
+
+    machine: "Machine"
+    step: str
+    given: dict[str, str]
+    run_as: str | None
+    failure: str
+
+
 class Guest:
     """Windows, as far as scripts can see it."""
 
     def __init__(self, cloud: "Cloud") -> None:
         self._cloud = cloud
-        self._created = 0
-        self._plays: dict[str, Callable[[Machine, dict[str, str], str | None], Performance]] = {
+        self._count: Counter[str] = Counter()  # of creations, of starts, and of the failures of each step
+        self._plays: dict[str, Callable[[Call], Performance]] = {
             "install-apps": self._install_apps,
+            "configure-desktop": self._configure_desktop,
             "prepare": self._prepare,
             "local-administrator": self._local_administrator,
             "sysprep": self._sysprep,
@@ -82,141 +123,220 @@ class Guest:
         """How this script goes on this machine now."""
         found = STEP.search(script)
         step = found[1] if found else ""
-        failure = self._cloud.scenario.guest_failures.get(step)
-        if failure == "timeout":
+        call = Call(machine, step, {**parameters, **protected}, run_as, self._failure_of(step))
+        if call.failure == "timeout":
             return Performance(NEVER_ENDS_S, -1, "")
-        if failure and failure.startswith("exit:"):
-            code = int(failure.removeprefix("exit:"))
-            return Performance(
-                self._time(machine, step), code, _answer(step, ok=False, error=f"The step failed with {code}.")
-            )
+        if call.failure.startswith("exit:"):
+            code = int(call.failure.removeprefix("exit:"))
+            answer = _answer(step, ok=False, error=f"The step failed with {code}.")
+            return Performance(self._time(call), code, answer)
         play = self._plays.get(step)
         if play is None:
-            return Performance(self._time(machine, step), 0, _answer(step or "script", ok=True))
-        return play(machine, {**parameters, **protected}, run_as)
+            return Performance(self._time(call), 0, _answer(step or "script", ok=True))
+        return play(call)
+
+    # What Azure does to machines
 
     def creation_outcome(self, machine: "Machine") -> ArmError | None:
-        """Why the creation of a machine fails, if the scenario says that this one does."""
-        self._created += 1
-        if "boot" in machine.contents.defects:
+        """Why the creation of a machine fails, if it does: its image is not fit, or the scenario says so."""
+        planned = self._planned("create", machine)
+        if planned is not None:
+            return planned
+        state, own_image = machine.contents.image_state, bool(machine.image_reference.get("id"))
+        if "boot" in machine.contents.defects or (own_image and state == BROKEN):
             return _failure("OSProvisioningTimedOut", machine)
-        number, _, code = self._cloud.scenario.guest_failures.get("create", "").partition(":")
-        return _failure(code, machine) if number == str(self._created) else None
+        if own_image and state != GENERALISED:
+            return _failure("OSProvisioningClientError", machine)
+        return None
 
-    def extension_outcome(self, machine: "Machine", kind: str) -> ArmError | None:
-        """Why an extension fails, if the scenario says so."""
-        if self._cloud.scenario.guest_failures.get("extension") != kind:
-            return None
-        return ArmError(
-            409,
-            "VMExtensionProvisioningError",
-            f"VM has reported a failure when processing extension '{kind}' on {machine.name}. Error message: \"the join failed\".",
-        )
+    def start_outcome(self, machine: "Machine") -> ArmError | None:
+        """Why the start of a machine fails, if the scenario says that this one does."""
+        return self._planned("start", machine)
 
-    def _time(self, machine: "Machine", step: str) -> float:
-        dice = self._cloud.world.chance("script", machine.vm_id, step, self._cloud.world.now)
-        return dice.uniform(*self._cloud.scenario.durations.script)
+    def extension_outcome(self, machine: "Machine", name: str, kind: str) -> ArmError | None:
+        """Why an extension fails, if it does: a join without an identity to join with, or the scenario says so."""
+        if kind == "AADLoginForWindows" and machine.identity is None:
+            return _extension_failure(name, kind, "The VM has no system assigned managed identity to join with.")
+        if self._cloud.scenario.guest_failures.get("extension") == kind:
+            return _extension_failure(name, kind, "AAD Join failed with status code: -2145648639.")
+        return None
 
-    def _install_apps(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
+    def _planned(self, what: str, machine: "Machine") -> ArmError | None:
+        self._count[what] += 1
+        for plan in self._cloud.scenario.guest_failures.get(what, "").split(","):
+            number, _, code = plan.strip().partition(":")
+            if number == str(self._count[what]):
+                return _failure(code, machine)
+        return None
+
+    def _failure_of(self, step: str) -> str:
+        planned = self._cloud.scenario.guest_failures.get(step, "")
+        if not planned.startswith("once:"):
+            return planned
+        self._count[step] += 1
+        return planned.removeprefix("once:") if self._count[step] == 1 else ""
+
+    def _time(self, call: Call) -> float:
+        return self._cloud.compute.takes(f"script {call.step}", call.machine, self._cloud.scenario.durations.script)
+
+    # The steps
+
+    def _install_apps(self, call: Call) -> Performance:
+        present = call.machine.contents.software
+        packages = _list(call.given.get("Packages", DEFAULT_PACKAGES))
+        wanted = {package: PACKAGES.get(package.lower(), (package, "1.0.0")) for package in packages}
+        missing = {package: found for package, found in wanted.items() if found[0] not in present}
+
         def effect() -> None:
-            machine.change(software={**machine.contents.software, "Contoso Agent": "4.2.1"}, reboot_pending=True)
-
-        return Performance(self._time(machine, "install-apps"), 0, _answer("install-apps", ok=True), effect=effect)
-
-    def _prepare(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
-
-        def effect() -> None:
-            machine.change(avd_agent_version=None, registered_in=None, reboot_pending=False)
-
-        removed = ["avd-agent"] if machine.contents.avd_agent_version else []
-        facts = {"removed": removed, "reboot_pending": False}
-        return Performance(self._time(machine, "prepare"), 0, _answer("prepare", ok=True, **facts), effect=effect)
-
-    def _local_administrator(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
-        name = given.get("UserName", "")
-        if not given.get("Password"):
-            return Performance(5, 1, _answer("local-administrator", ok=False, error="No password was given."))
-
-        def effect() -> None:
-            machine.change(local_administrators=(*machine.contents.local_administrators, name))
-
-        return Performance(10, 0, _answer("local-administrator", ok=True, user=name), effect=effect)
-
-    def _sysprep(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
-        contents = machine.contents
-        if not run_as or run_as not in contents.local_administrators:
-            return _sysprep_fails(
-                "Sysprep must run under a local administrator, and this is SYSTEM.", contents.image_state
+            contents = call.machine.contents
+            call.machine.change(
+                software={**contents.software, **dict(missing.values())},
+                reboot_pending=contents.reboot_pending or bool(missing),
             )
-        blockers = contents.sysprep_blockers
-        if self._cloud.scenario.guest_failures.get("sysprep") == "appx":
-            blockers = (*blockers, APPX)
-        dice = self._cloud.world.chance("sysprep", machine.vm_id)
-        seconds = dice.uniform(*self._cloud.scenario.durations.sysprep)
+
+        removed = _list(call.given.get("Remove", DEFAULT_REMOVALS)) if missing else []
+        answer = _answer(call.step, ok=True, installed=list(missing), removed=removed)
+        return Performance(self._time(call), 0, answer, effect=effect)
+
+    def _configure_desktop(self, call: Call) -> Performance:
+        return Performance(20, 0, _answer(call.step, ok=True, changed=list(DESKTOP_SETTINGS)))
+
+    def _prepare(self, call: Call) -> Performance:
+        contents = call.machine.contents
+        if contents.reboot_pending:
+            facts = {"error": "A restart is pending: Windows servicing.", "reboot_pending": True}
+            return Performance(15, 1, _answer(call.step, ok=False, **facts))
+
+        def effect() -> None:
+            call.machine.change(avd_agent_version=None, registered_in=None)
+
+        removed = ["Remote Desktop Services Infrastructure Agent"] if contents.avd_agent_version else []
+        return Performance(self._time(call), 0, _answer(call.step, ok=True, removed=removed), effect=effect)
+
+    def _local_administrator(self, call: Call) -> Performance:
+        name, password = call.given.get("UserName", ""), call.given.get("Password", "")
+        if not name or not password:
+            return Performance(5, 1, _answer(call.step, ok=False, error="A user name and a password are needed."))
+
+        def effect() -> None:
+            present = call.machine.contents.local_administrators
+            if name.lower() not in {each.lower() for each in present}:
+                call.machine.change(local_administrators=(*present, name))
+            call.machine.passwords[plain_account(name)] = password
+
+        return Performance(10, 0, _answer(call.step, ok=True, user=name), effect=effect)
+
+    def _sysprep(self, call: Call) -> Performance:
+        machine, contents = call.machine, call.machine.contents
+        administrators = {plain_account(name) for name in contents.local_administrators}
+        if not call.run_as or plain_account(call.run_as) not in administrators:
+            who = f"{call.run_as} has none here" if call.run_as else "this is SYSTEM"
+            rights = "with full rights, and" if call.run_as else "under a local administrator, and"
+            return _sysprep_refuses(f"Sysprep must run {rights} {who}.", contents.image_state)
+        if contents.image_state == GENERALISED:
+            return Performance(5, 0, _answer(call.step, ok=True, seconds=0, image_state=GENERALISED))
+        seconds = self._cloud.compute.takes("sysprep", machine, self._cloud.scenario.durations.sysprep)
+        blockers = [*contents.sysprep_blockers]
+        blockers += [APPX] if call.failure == "appx" else []
+        blockers += [RESTART_PENDING] if contents.reboot_pending else []
         if blockers:
-
-            def broken() -> None:
-                machine.change(image_state="IMAGE_STATE_UNDEPLOYABLE")
-
-            failed = _sysprep_fails(
-                "Sysprep ended, and the image state is IMAGE_STATE_UNDEPLOYABLE.", "", setuperr="\n".join(blockers)
-            )
-            return Performance(seconds / 4, failed.exit_code, failed.output, effect=broken)
+            return self._sysprep_breaks(call, blockers, seconds / 4)
 
         def effect() -> None:
             machine.change(image_state=GENERALISED, generalized=True, entra_joined=False)
 
-        answer = _answer("sysprep", ok=True, seconds=int(seconds), image_state=GENERALISED)
+        answer = _answer(call.step, ok=True, seconds=int(seconds), image_state=GENERALISED)
         return Performance(seconds, 0, answer, effect=effect)
 
-    def _image_state(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
-        state = machine.contents.image_state
-        if state == GENERALISED:
-            return Performance(5, 0, _answer("image-state", ok=True, image_state=state))
-        error = f"Windows is not generalised: its image state is {state}."
-        return Performance(5, 1, _answer("image-state", ok=False, error=error, image_state=state))
+    def _sysprep_breaks(self, call: Call, blockers: list[str], seconds: float) -> Performance:
+        at = f"{self._cloud.world.now:%Y-%m-%d %H:%M:%S}"
+        lines = [f"{at}, Error                 {line}" for line in blockers]
+        lines.append(
+            f"{at}, Error                 SYSPRP Failed to remove apps for the current user: 0x80073cf2."
+            if call.failure == "appx"
+            else f"{at}, Error                 SYSPRP Failed to validate the machine: 0x80004005."
+        )
+        log = "\n".join(lines)
 
-    def _manifest(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
-        contents, number = machine.contents, int(given.get("Page", "1"))
+        def broken() -> None:
+            call.machine.change(image_state=BROKEN)
+
+        answer = _answer(
+            call.step,
+            ok=False,
+            error=f"Sysprep ended, and the image state is {BROKEN}.",
+            image_state=BROKEN,
+            setuperr=log[-1500:],
+            setupact=f"{at}, Info                  SYSPRP ========================================================\n{log}"[
+                -1500:
+            ],
+        )
+        return Performance(seconds, 1, answer, effect=broken)
+
+    def _image_state(self, call: Call) -> Performance:
+        state = call.machine.contents.image_state
+        if state == GENERALISED:
+            return Performance(5, 0, _answer(call.step, ok=True, image_state=state))
+        error = f"Windows is not generalised: its image state is {state}."
+        return Performance(5, 1, _answer(call.step, ok=False, error=error, image_state=state))
+
+    def _manifest(self, call: Call) -> Performance:
+        contents, number = call.machine.contents, int(call.given.get("Page", "1"))
         found = {
             "os": {"name": contents.edition, "build": contents.os_build},
-            "hotfixes": sorted(contents.hotfixes),
+            "hotfixes": sorted(set(contents.hotfixes)),
             "software": dict(sorted(contents.software.items())),
         }
         raw = json.dumps(found, separators=(",", ":")).encode()
         text = base64.b64encode(gzip.compress(raw, mtime=0)).decode()
         pages = [text[start : start + PAGE_LENGTH] for start in range(0, len(text), PAGE_LENGTH)]
-        if number > len(pages):
+        if not 1 <= number <= len(pages):
             error = f"There are {len(pages)} pages, and page {number} was asked for."
-            return Performance(10, 1, _answer("manifest", ok=False, error=error))
+            return Performance(10, 1, _answer(call.step, ok=False, error=error))
         digest = hashlib.sha256(raw).hexdigest()
-        answer = _answer("manifest", ok=True, page=number, pages=len(pages), digest=digest, chunk=pages[number - 1])
+        answer = _answer(call.step, ok=True, page=number, pages=len(pages), digest=digest, chunk=pages[number - 1])
         return Performance(15, 0, answer)
 
-    def _register_host(self, machine: "Machine", given: dict[str, str], run_as: str | None) -> Performance:
-        dice = self._cloud.world.chance("agent install", machine.vm_id)
-        seconds = dice.uniform(*self._cloud.scenario.durations.agent_install)
-        token = given.get("RegistrationToken", "")
+    def _register_host(self, call: Call) -> Performance:
+        contents, token = call.machine.contents, call.given.get("RegistrationToken", "")
+        if contents.registered_in:
+            facts = {"already": True, "agent": contents.avd_agent_version or ""}
+            return Performance(5, 0, _answer(call.step, ok=True, **facts))
         if not self._cloud.desktop.takes_token(token):
             error = "The agent was not registered after 15 minutes: see event 3277 of source WVD-Agent on this machine."
-            return Performance(900, 1, _answer("register-host", ok=False, error=error))
+            return Performance(NOT_REGISTERED_S, 1, _answer(call.step, ok=False, error=error))
+        seconds = self._cloud.compute.takes("agent install", call.machine, self._cloud.scenario.durations.agent_install)
 
         def effect() -> None:
-            self._cloud.world.tell(AgentInstalled(machine.id, token))
+            self._cloud.world.tell(AgentInstalled(call.machine.id, token))
 
-        return Performance(
-            seconds, 0, _answer("register-host", ok=True, already=False, agent="1.0.12183.900"), effect=effect
-        )
+        return Performance(seconds, 0, _answer(call.step, ok=True, already=False, agent=AGENT_VERSION), effect=effect)
 
 
 def _answer(step: str, *, ok: bool, **facts: Any) -> str:
     return json.dumps({"ok": ok, "step": step, **facts}, separators=(",", ":")) + "\n"
 
 
-def _sysprep_fails(error: str, state: str, *, setuperr: str = "") -> Performance:
-    facts = {"error": error, "image_state": state or "IMAGE_STATE_UNDEPLOYABLE", "setuperr": setuperr, "setupact": ""}
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _sysprep_refuses(error: str, state: str) -> Performance:
+    """The script does not even start sysprep, and nothing changes."""
+    facts = {"error": error, "image_state": state, "setuperr": "", "setupact": ""}
     return Performance(10, 1, _answer("sysprep", ok=False, **facts))
 
 
+def _extension_failure(name: str, kind: str, why: str) -> ArmError:
+    return ArmError(
+        409,
+        "VMExtensionProvisioningError",
+        f"VM has reported a failure when processing extension '{name}' (publisher 'Microsoft.Azure.ActiveDirectory' and type "
+        f"'{kind}'). Error message: \"{why}\"\r\n\r\nMore information on troubleshooting is available at "
+        "https://aka.ms/vmextensionwindowstroubleshoot.",
+    )
+
+
 def _failure(code: str, machine: "Machine") -> ArmError:
-    return ArmError(409, code, FAILURES.get(code, "The machine could not be created.").format(name=machine.name))
+    text = FAILURES.get(code, "The virtual machine '{name}' could not be created or started.")
+    return ArmError(409, code, text.format(name=machine.name))

@@ -1,4 +1,4 @@
-"""What a virtual machine is: its state, its wire form, and the rules for its size, name, image and security type."""
+"""What a virtual machine is: its state, and its wire form."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from simulator.contents import Contents
 from simulator.disks import Disk
 from simulator.kernel.arm import ArmError, Json, resource_id
+from simulator.kernel.operations import Operation
 
 if TYPE_CHECKING:
     from simulator.extensions import Extension
@@ -51,12 +52,28 @@ class Machine:
     extensions: dict[str, "Extension"] = field(default_factory=dict)
     run_commands: dict[str, "RunCommand"] = field(default_factory=dict)
     patch_assessment: Json | None = None
-    revision: int = 1
+    revision: int = 1  # its ETag
+    computer_name: str = ""
+    exact_version: str = ""  # of the image it was made from
+    plan: Json | None = None
+    keeps_nic: bool = False  # what is left when it is deleted
+    keeps_disk: bool = False
+    throws: int = 0  # of the dice that say how long things take
+    boots: int = 0  # how often Windows has started
+    agent_ready: bool = False
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)  # of its accounts, by name in lower case
+    task: int = 0  # counts what changes its power; one that was overtaken has no effect any more
+    ongoing: Operation | None = None  # what changes its power now
 
     @property
     def id(self) -> str:
         """Its resource id."""
         return resource_id(self.subscription, self.group, f"Microsoft.Compute/virtualMachines/{self.name}")
+
+    @property
+    def etag(self) -> str:
+        """Its version, for If-Match."""
+        return f'"{self.revision}"'
 
     @property
     def contents(self) -> Contents:
@@ -72,6 +89,16 @@ class Machine:
         """Whether Windows runs."""
         return self.power == "running"
 
+    @property
+    def is_being_deleted(self) -> bool:
+        """Whether it was told to go."""
+        return self.provisioning_state == "Deleting"
+
+    def lets_in(self, account: str, password: str) -> bool:
+        """Whether an account, written with or without its machine, has this password here."""
+        known = self.passwords.get(plain_account(account))
+        return known is not None and known == password
+
     def body(self, *, view: bool = False, tags: bool = True) -> Json:
         """The resource as a GET shows it; `view` adds the instance view."""
         properties: Json = {
@@ -80,7 +107,12 @@ class Machine:
             "storageProfile": self._storage(),
             "osProfile": self._os(),
             "networkProfile": {
-                "networkInterfaces": [{"id": self.nic, "properties": {"primary": True, "deleteOption": "Delete"}}]
+                "networkInterfaces": [
+                    {
+                        "id": self.nic,
+                        "properties": {"primary": True, "deleteOption": "Detach" if self.keeps_nic else "Delete"},
+                    }
+                ]
             },
             "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
             "provisioningState": self.provisioning_state,
@@ -89,6 +121,8 @@ class Machine:
         if self.security_type == "TrustedLaunch":
             uefi = {"secureBootEnabled": True, "vTpmEnabled": True}
             properties["securityProfile"] = {"securityType": "TrustedLaunch", "uefiSettings": uefi}
+        if self.power != "creating":
+            properties["storageProfile"]["osDisk"]["diskSizeGB"] = self.disk.size_gb
         if licence := self.given.get("licenseType"):
             properties["licenseType"] = licence
         if view:
@@ -98,13 +132,15 @@ class Machine:
             "name": self.name,
             "type": "Microsoft.Compute/virtualMachines",
             "location": self.location,
-            "etag": f'"{self.revision}"',
+            "etag": self.etag,
             "properties": properties,
         }
         if tags:
             body["tags"] = dict(self.tags)
         if self.identity:
             body["identity"] = self.identity
+        if self.plan:
+            body["plan"] = self.plan
         if self.zones:
             body["zones"] = list(self.zones)
         return body
@@ -124,14 +160,34 @@ class Machine:
             "statuses": statuses,
         }
         if self.is_running:
-            view["computerName"] = self.name
+            view["computerName"] = self.computer_name or self.name
             view["osName"] = self.contents.edition
             view["osVersion"] = f"10.0.{self.contents.os_build}"
-            ready = {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Ready"}
-            view["vmAgent"] = {"vmAgentVersion": AGENT_VERSION, "statuses": [ready], "extensionHandlers": []}
+            view["vmAgent"] = self._agent()
+        if self.extensions:
+            view["extensions"] = [extension.view() for extension in self.extensions.values()]
         if self.patch_assessment is not None:
             view["patchStatus"] = {"availablePatchSummary": self.patch_assessment}
         return view
+
+    def _agent(self) -> Json:
+        if self.agent_ready:
+            return {
+                "vmAgentVersion": AGENT_VERSION,
+                "statuses": [_status("ProvisioningState/succeeded", "Ready")],
+                "extensionHandlers": [],
+            }
+        return {
+            "vmAgentVersion": "Unknown",
+            "statuses": [
+                {
+                    "code": "ProvisioningState/Unavailable",
+                    "level": "Warning",
+                    "displayStatus": "Not Ready",
+                    "message": "VM status blob is found but not yet populated.",
+                }
+            ],
+        }
 
     def _provisioning_status(self) -> Json:
         if self.failure is not None:
@@ -147,10 +203,8 @@ class Machine:
 
     def _storage(self) -> Json:
         image = dict(self.image_reference)
-        if image.get("id"):
-            image["exactVersion"] = image["id"].rpartition("/")[2]
-        elif image:
-            image["exactVersion"] = image.get("version", "")
+        if self.exact_version:
+            image["exactVersion"] = self.exact_version
         return {
             "imageReference": image,
             "osDisk": {
@@ -158,8 +212,7 @@ class Machine:
                 "name": self.disk.name,
                 "createOption": "FromImage",
                 "caching": "ReadWrite",
-                "deleteOption": "Delete",
-                "diskSizeGB": self.disk.size_gb,
+                "deleteOption": "Detach" if self.keeps_disk else "Delete",
                 "managedDisk": {"id": self.disk.id, "storageAccountType": self.disk.sku},
             },
             "dataDisks": [],
@@ -168,17 +221,19 @@ class Machine:
 
     def _os(self) -> Json:
         asked = self.given.get("osProfile") or {}
+        windows = asked.get("windowsConfiguration") or {}
         return {
-            "computerName": self.name,
+            "computerName": self.computer_name or self.name,
             "adminUsername": asked.get("adminUsername", "evergold"),
             "windowsConfiguration": {
                 "provisionVMAgent": True,
-                "enableAutomaticUpdates": bool(
-                    (asked.get("windowsConfiguration") or {}).get("enableAutomaticUpdates", True)
-                ),
+                "enableAutomaticUpdates": bool(windows.get("enableAutomaticUpdates", True)),
+                "patchSettings": windows.get("patchSettings")
+                or {"patchMode": "AutomaticByOS", "assessmentMode": "ImageDefault"},
             },
             "secrets": [],
             "allowExtensionOperations": True,
+            "requireGuestProvisionSignal": True,
         }
 
 
@@ -186,19 +241,6 @@ def _status(code: str, display: str) -> Json:
     return {"code": code, "level": "Info", "displayStatus": display}
 
 
-def check_computer_name(name: str) -> None:
-    """Raises where Windows would refuse the name."""
-    if len(name) > 15 or name.isdigit():
-        raise ArmError(
-            400,
-            "InvalidParameter",
-            "Windows computer name cannot be more than 15 characters long, be entirely numeric, or contain the following characters: "
-            "` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : . ' \" , < > / ?.",
-            target="computerName",
-        )
-
-
-def without_secrets(properties: Json) -> Json:
-    """The properties of a PUT without what Azure never returns."""
-    os_profile = {k: v for k, v in (properties.get("osProfile") or {}).items() if k != "adminPassword"}
-    return {**properties, "osProfile": os_profile}
+def plain_account(account: str) -> str:
+    """An account's name as Windows compares it: without the machine before it, in lower case."""
+    return account.rpartition("\\")[2].lower()

@@ -5,7 +5,18 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from simulator.kernel.arm import ArmError, ArmRequest, Json, Reply, Route, group_path, not_found, page, resource_id
+from simulator.kernel.arm import (
+    ArmError,
+    ArmRequest,
+    Json,
+    Reply,
+    Route,
+    group_path,
+    not_found,
+    page,
+    resource_id,
+    same,
+)
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
@@ -23,12 +34,12 @@ class Nic:
     location: str
     subnet: str
     address: str
-    vm: str
+    vm: str | None
     tags: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> Json:
         """The resource as a GET shows it."""
-        return {
+        body: Json = {
             "id": self.id,
             "name": self.name,
             "type": "Microsoft.Network/networkInterfaces",
@@ -50,10 +61,12 @@ class Nic:
                         },
                     }
                 ],
-                "virtualMachine": {"id": self.vm},
                 "primary": True,
             },
         }
+        if self.vm:
+            body["properties"]["virtualMachine"] = {"id": self.vm}
+        return body
 
 
 @dataclass
@@ -133,6 +146,12 @@ class Network:
                 f"Subnet {subnet.name} with address prefix {subnet.prefix} does not have enough capacity for 1 IP addresses.",
             )
         match = re.search(r"/resourceGroups/([^/]+)/", nic_id, re.IGNORECASE)
+        if any(same(nic.id, nic_id) for nic in self.nics()):
+            raise ArmError(
+                409,
+                "NicInUse",
+                f"Network Interface {nic_id} is used by an existing resource and cannot be made again.",
+            )
         nic = Nic(nic_id, nic_id.rpartition("/")[2], match[1] if match else "", location, subnet.id, address, vm, tags)
         subnet.nics[nic_id.lower()] = nic
         return nic
@@ -141,6 +160,12 @@ class Network:
         """Removes a card."""
         for subnet in self._subnets.values():
             subnet.nics.pop(nic_id.lower(), None)
+
+    def detach(self, nic_id: str) -> None:
+        """Leaves a card behind whose VM is gone."""
+        for nic in self.nics():
+            if same(nic.id, nic_id):
+                nic.vm = None
 
     def nics(self) -> list[Nic]:
         """Every card."""
