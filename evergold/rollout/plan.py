@@ -98,6 +98,21 @@ class View:
         return tuple(host for host in self.snapshot.hosts if is_new(host, self.target))
 
     @cached_property
+    def replaced_names(self) -> frozenset[str]:
+        """Names of the hosts that this rollout replaces."""
+        return frozenset(host.name for host in self.outdated)
+
+    @cached_property
+    def made_names(self) -> frozenset[str]:
+        """Names of the hosts that this rollout made."""
+        return frozenset(host.name for host in self.fresh)
+
+    @cached_property
+    def lost(self) -> frozenset[str]:
+        """Names of the hosts that will not come back by themselves."""
+        return frozenset(host.name for host in self.snapshot.hosts if is_lost(host, self.policy, self.now))
+
+    @cached_property
     def left(self) -> tuple[Host, ...]:
         """Outdated hosts that are not retired yet."""
         return tuple(host for host in self.outdated if not is_retired(host))
@@ -118,25 +133,17 @@ class View:
         return tuple(host for host in self.fresh if host.name not in self.failures and not is_going(host))
 
     @cached_property
-    def bystanders(self) -> tuple[Host, ...]:
+    def others(self) -> tuple[Host, ...]:
         """Hosts of the pool that this rollout neither made nor replaces: kept, up to date already, or added by somebody."""
-        ours = {host.name for host in (*self.outdated, *self.fresh)}
-        return tuple(
-            host
-            for host in self.snapshot.hosts
-            if host.registered
-            and host.has_vm
-            and host.name not in ours
-            and not is_going(host)
-            and not is_lost(host, self.policy, self.now)
-        )
+        ours = self.replaced_names | self.made_names
+        return tuple(host for host in self.snapshot.hosts if host.registered and host.has_vm and host.name not in ours)
 
     @property
     def limit(self) -> int:
         """Session slots of one host."""
         return self.snapshot.pool.max_session_limit if self.snapshot.pool.max_session_limit > 0 else NO_LIMIT
 
-    @property
+    @cached_property
     def floor(self) -> int:
         """Slots that must stay open, rounded up."""
         return -(-self.target.size * self.limit * self.policy.floor_percent // 100)
@@ -155,7 +162,7 @@ class View:
             if is_serving(host, self.policy, self.now) and host.name not in self.unchecked
         )
 
-    @property
+    @cached_property
     def capacity(self) -> int:
         """Slots that are open now."""
         return self.limit * len(self.serving)
@@ -170,18 +177,21 @@ class View:
             and host.allow_new_session
             and host.has_vm
             and host.name not in self.unchecked
-            and not is_lost(host, self.policy, self.now)
+            and host.name not in self.lost
         )
 
-    @property
+    @cached_property
     def needed(self) -> int:
-        """New hosts that this rollout has to bring the pool."""
-        return 1 if self.target.canary_only else max(self.target.size - len(self.bystanders), 0)
+        """New hosts that this rollout has to bring the pool, beside those that others keep alive in it."""
+        if self.target.canary_only:
+            return 1
+        alive = [host for host in self.others if not is_going(host) and host.name not in self.lost]
+        return max(self.target.size - len(alive), 0)
 
     @property
     def room(self) -> int:
-        """Hosts that may still be created within the surge."""
-        standing = len(self.left) + len(self.fresh) + len(self.bystanders)
+        """Hosts that may still be created within the surge. Dead ones take up room too: they have their quota and address."""
+        standing = len(self.left) + len(self.fresh) + len(self.others)
         return self.target.size + self.policy.surge - standing
 
     @cached_property
@@ -428,7 +438,7 @@ def _drain(view: View) -> Iterable[Action]:
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
         if not host.registered or is_draining(host):
             continue
-        if not host.allow_new_session or is_lost(host, view.policy, view.now):
+        if not host.allow_new_session or host.name in view.lost:
             yield Action(Kind.DRAIN, host.name, "it is outdated, and takes no new sessions as it is")
             continue
         cost = view.limit if host.name in view.serving else 0
@@ -601,14 +611,14 @@ def _listed(names: Sequence[str]) -> str:
 
 def _note(host: Host, view: View) -> Note:
     """One host's state and reason, for people."""
-    if is_frozen(host, view.target):
+    if not host.has_vm:
+        return Note("no VM", "a name in the pool whose VM is gone; not touched")
+    if host.name in view.replaced_names:
         return _outdated_note(host, view)
-    if is_new(host, view.target):
+    if host.name in view.made_names:
         return _new_note(host, view)
     if is_kept(host):
         return Note("kept", f"somebody has tagged it {tags.KEEP}: it is never touched")
-    if not host.has_vm:
-        return Note("no VM", "a name in the pool whose VM is gone; not touched")
     if on_target(host, view.target):
         return Note("up to date", "it is on the target version")
     if not host.registered:

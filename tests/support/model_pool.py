@@ -208,7 +208,7 @@ class ModelPool:
         assert name not in self.machines, f"I6: {name} stands already"
         assert name not in self.spent, f"I6: {name} was used before"
         assert len(name) <= 15, f"I6: {name} is too long for Windows"
-        standing = [m for m in self.machines.values() if tags.RETIRED_AT not in m.tags]
+        standing = [m for m in self.machines.values() if m.registered or self._is_ours(m)]
         assert len(standing) < self.size + self.policy.surge, f"{name} is beyond the surge"
         self.made += 1
         fate = self.next_fates.pop(0) if self.next_fates else "good"
@@ -222,6 +222,12 @@ class ModelPool:
             heard=self.now,
             fate=fate,
         )
+
+    def _is_ours(self, machine: Machine) -> bool:
+        """Whether the rollout has to see to it: made by it, or frozen into it and neither retired nor kept."""
+        if machine.name not in self.frozen:
+            return True
+        return tags.RETIRED_AT not in machine.tags and tags.KEEP not in machine.tags
 
     def _check(self, machine: Machine, _: Action) -> None:
         machine.tags[tags.CHECKED_AT if machine.fate == "good" else tags.FAILED] = tags.format_time(self.now)

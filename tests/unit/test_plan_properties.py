@@ -1,0 +1,320 @@
+"""What must always hold, on pools, policies and misfortunes that nobody thought of.
+
+`PoolLives` lets hypothesis run a rollout of a small pool while users come and go, hosts die, sleep and come back, lists come back cut
+short, people keep, hold and re-open hosts, and the engine crashes between two actions. Every action is checked against the truth
+by `tests/support/model_pool.py`. When it has had its way the faults end, and the rollout must end too.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from evergold import tags
+from evergold.rollout.model import Kind, Plan, Policy, Snapshot
+from evergold.rollout.plan import plan
+from tests.support.model_pool import Machine, ModelPool, old_machine
+from tests.support.moments import EPOCH
+
+TICK = 5
+PATIENCE = 600  # ticks: two days
+DESTRUCTIVE = {Kind.DRAIN, Kind.SIGN_OUT, Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE, Kind.DELETE_FAILED, Kind.CREATE}
+
+policies = st.builds(
+    Policy,
+    release_method=st.sampled_from(["opportunistic", "immediate", "scheduled"]),
+    surge=st.integers(1, 3),
+    floor_percent=st.sampled_from([0, 34, 50, 80, 100]),
+    warn_minutes=st.sampled_from([0, 5, 15]),
+    settle_minutes=st.sampled_from([0, 5]),
+    min_drain_minutes=st.sampled_from([0, 15]),
+    failure_budget=st.integers(0, 2),
+    scheduled_start=st.just(EPOCH + timedelta(hours=2)),
+)
+fates = st.lists(st.sampled_from(["good", "good", "good", "stillborn", "mute", "faulty"]), max_size=4)
+any_machine = st.integers(0, 20)
+
+
+def run_to_the_end(pool: ModelPool) -> Plan:
+    """Ticks until the rollout is done or has halted and nothing is left to do; fails if it never is."""
+    for _ in range(PATIENCE):
+        result = pool.plan()
+        pool.apply(result)
+        if result.done or (result.halted and not result.actions):
+            return result
+        pool.pass_time(TICK)
+    raise AssertionError(f"the rollout never ends: it waits for {result.waiting_for}, {dict(result.notes)}")
+
+
+def check_the_end(pool: ModelPool, result: Plan) -> None:
+    """What a rollout leaves behind: all replaced when it is done, all given back when it has halted."""
+    if result.halted:
+        shut = [m.name for m in pool.of_pool_outdated() if not m.open and m.name not in pool.was_drained]
+        assert not shut, f"I8: the rollout halted and left {shut} in drain mode"
+        return
+    assert not pool.of_pool_outdated(), "it is done, and outdated hosts are in the pool"
+    for name in pool.frozen:
+        machine = pool.machines[name]
+        assert tags.KEEP in machine.tags or machine.power == "deallocated", f"it is done, and {name} runs"
+    assert sum(1 for machine in pool.machines.values() if machine.registered) >= pool.size, "the pool has shrunk"
+
+
+class PoolLives(RuleBasedStateMachine):
+    """A rollout, and everything that can happen to it."""
+
+    pool: ModelPool
+
+    @initialize(
+        size=st.integers(1, 5),
+        limit=st.integers(1, 3),
+        policy=policies,
+        kept=st.booleans(),
+        drained=st.booleans(),
+        fates=fates,
+        users=st.integers(0, 8),
+    )
+    def begin(
+        self, size: int, limit: int, policy: Policy, kept: bool, drained: bool, fates: list[str], users: int
+    ) -> None:
+        machines = [
+            old_machine(n, kept=kept and n == 0, is_open=not (drained and n == size - 1 and n > 0)) for n in range(size)
+        ]
+        self.pool = ModelPool(machines, limit, policy)
+        self.pool.next_fates = fates
+        self.users = 0
+        for n in range(users):
+            self.somebody_signs_in(n)
+
+    def _any(self, pick: int) -> Machine:
+        machines = list(self.pool.machines.values())
+        return machines[pick % len(machines)]
+
+    @rule(ticks=st.integers(1, 12))
+    def the_engine_ticks(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.pool.apply(self.pool.plan())
+            self.pool.pass_time(TICK)
+
+    @rule(actions=st.integers(0, 3))
+    def the_engine_dies_between_two_actions(self, actions: int) -> None:
+        self.pool.apply(self.pool.plan(), at_most=actions)
+
+    @rule(minutes=st.sampled_from([1, 7, 120]))
+    def time_passes_without_the_engine(self, minutes: int) -> None:
+        self.pool.pass_time(minutes)
+
+    @rule(pick=any_machine)
+    def somebody_signs_in(self, pick: int) -> None:
+        self.users += 1
+        self.pool.sign_in(f"user-{self.users}", self._any(pick))
+
+    @rule(pick=any_machine)
+    def somebody_who_was_signed_out_comes_back(self, pick: int) -> None:
+        for name in sorted(self.pool.homeless):
+            self.pool.sign_in(name, self._any(pick))
+
+    @rule(pick=any_machine)
+    def somebody_leaves(self, pick: int) -> None:
+        self.pool.sign_out(self._any(pick))
+
+    @rule(pick=any_machine)
+    def a_host_dies(self, pick: int) -> None:
+        self._any(pick).alive = False
+
+    @rule(pick=any_machine)
+    def a_host_comes_back(self, pick: int) -> None:
+        self._any(pick).alive = True
+
+    @rule(pick=any_machine)
+    def a_scaling_plan_switches_an_empty_host_off(self, pick: int) -> None:
+        machine = self._any(pick)
+        if machine.registered and not machine.users:
+            machine.power = "deallocated"
+
+    @rule(pick=any_machine)
+    def a_scaling_plan_switches_a_host_on(self, pick: int) -> None:
+        if self._any(pick).registered:
+            self._any(pick).power = "running"
+
+    @rule(pick=any_machine)
+    def another_tool_opens_a_host(self, pick: int) -> None:
+        machine = self._any(pick)
+        if machine.registered and machine.name in self.pool.frozen:
+            machine.open = True
+
+    @rule(pick=any_machine)
+    def somebody_keeps_a_serving_host(self, pick: int) -> None:
+        machine = self._any(pick)
+        if machine.open and machine.name in self.pool.frozen:
+            machine.tags[tags.KEEP] = "yes"
+
+    @rule(pick=any_machine)
+    def somebody_takes_an_empty_host_out_of_the_pool(self, pick: int) -> None:
+        machine = self._any(pick)
+        # Not the last one: a pool that shows no host at all is not believed.
+        others = [m for m in self.pool.machines.values() if m.registered and m is not machine]
+        if machine.registered and machine.name in self.pool.frozen and not machine.users and others:
+            machine.registered = machine.open = False
+
+    @rule(held=st.booleans())
+    def somebody_sets_or_lifts_a_hold(self, held: bool) -> None:
+        self.pool.hold = "Ann" if held else None
+
+    @precondition(lambda self: hasattr(self, "pool"))
+    @invariant()
+    def a_look_that_cannot_be_relied_on_leads_to_nothing(self) -> None:
+        """I4."""
+        whole = self.pool.look()
+        for unfit in (
+            replace(whole, complete=False),
+            replace(whole, hosts=()),
+            replace(whole, taken_at=self.pool.now - timedelta(minutes=6)),
+        ):
+            answer = self.pool.plan(unfit)
+            assert not answer.actions, f"I4: {answer.actions}"
+            assert not answer.done
+            assert answer.waiting_for
+
+    @precondition(lambda self: hasattr(self, "pool"))
+    @invariant()
+    def a_list_that_was_cut_short_takes_no_host_from_its_users(self) -> None:
+        """I4, where nobody can tell that the list was cut short."""
+        occupied = frozenset(m.name for m in self.pool.machines.values() if m.users)
+        answer = self.pool.plan(self.pool.look(missing=occupied))
+        taken = {a.host for a in answer.actions if a.kind in (Kind.REMOVE_FROM_POOL, Kind.SIGN_OUT)} & occupied
+        assert not taken, f"I4: {taken} have users, and were only missing from a list"
+        serving = {m.name for m in self.pool.machines.values() if m.open and tags.EMPTY_SINCE not in m.tags}
+        stopped = {a.host for a in answer.actions if a.kind == Kind.DEALLOCATE} & serving
+        assert not stopped, f"I4: {stopped} serve, and were only missing from a list"
+
+    @precondition(lambda self: hasattr(self, "pool"))
+    @invariant()
+    def a_plan_is_the_same_twice_and_says_something_of_everything(self) -> None:
+        look = self.pool.look()
+        answer = self.pool.plan(look)
+        assert answer == self.pool.plan(look)
+        if not self.pool.machines or not any(m.registered for m in self.pool.machines.values()):
+            return
+        assert set(answer.notes) == set(self.pool.machines)
+        assert all(note.state and note.reason for note in answer.notes.values())
+        assert all(action.reason for action in answer.actions)
+        assert answer.actions or answer.done or answer.halted or answer.waiting_for
+        assert answer.until is None or answer.until > self.pool.now
+
+    @precondition(lambda self: hasattr(self, "pool"))
+    @invariant()
+    def a_hold_leads_to_nothing_destructive(self) -> None:
+        held = plan(self.pool.look(), replace(self.pool.target, hold="Ann"), self.pool.policy, self.pool.now)
+        outdated = {a.host for a in held.actions if a.kind in DESTRUCTIVE} & set(self.pool.frozen)
+        assert held.halted or not outdated
+        assert not held.done
+
+    def teardown(self) -> None:
+        """Liveness: with the faults ended, every rollout ends."""
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        pool.hold, pool.next_fates = None, []
+        for machine in pool.machines.values():
+            machine.alive = True
+            machine.users.clear()
+            machine.left_at = pool.now
+            if machine.registered:
+                machine.power = "running"
+        pool.pass_time(1)
+        check_the_end(pool, run_to_the_end(pool))
+
+
+PoolLives.TestCase.settings = settings(
+    max_examples=120,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestPoolLives: Any = PoolLives.TestCase
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(size=st.integers(1, 6), limit=st.integers(1, 4), floor=st.sampled_from([0, 50, 100]), data=st.data())
+def test_immediate_release_ends_though_no_user_ever_leaves(
+    size: int, limit: int, floor: int, data: st.DataObject
+) -> None:
+    """With a surge as large as the pool there is room for everybody: each is moved once, and none is lost."""
+    policy = Policy(release_method="immediate", surge=size, floor_percent=floor)
+    pool = ModelPool([old_machine(n) for n in range(size)], limit, policy)
+    everybody = data.draw(st.integers(0, size * limit))
+    for number in range(everybody):
+        pool.sign_in(f"user-{number}", pool.machines[f"old-{number % size}"])
+    for _ in range(PATIENCE):
+        result = pool.plan()
+        pool.apply(result)
+        if result.done:
+            break
+        for name in sorted(pool.homeless):
+            new = [m for m in pool.machines.values() if m.serves and len(m.users) < limit]
+            assert new, "a user who was signed out finds no slot"
+            pool.sign_in(name, new[0])
+        pool.pass_time(TICK)
+    assert result.done, result.waiting_for
+    assert len(pool.moved) == everybody == sum(len(m.users) for m in pool.machines.values())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(policy=policies, size=st.integers(1, 5))
+def test_a_rollout_without_faults_or_users_replaces_every_host(policy: Policy, size: int) -> None:
+    pool = ModelPool([old_machine(n) for n in range(size)], 2, policy)
+    result = run_to_the_end(pool)
+    check_the_end(pool, result)
+    assert (result.done, result.replaced, pool.made) == (True, size, size)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(policy=policies, budget=st.integers(0, 3))
+def test_a_bad_image_costs_as_many_hosts_as_the_budget_and_one_more(policy: Policy, budget: int) -> None:
+    """Every host fails: the rollout halts, no user has noticed, and no outdated host was touched."""
+    pool = ModelPool([old_machine(n) for n in range(3)], 2, replace(policy, failure_budget=budget))
+    pool.next_fates = ["faulty", "mute", "stillborn", "faulty", "mute"]
+    result = run_to_the_end(pool)
+    assert result.halted
+    assert pool.made == budget + 1
+    assert all(machine.open for machine in pool.of_pool_outdated())
+
+
+odd_texts = st.sampled_from(
+    ["", "0", "-1", "yesterday", "2026-11-12T20:00:00Z", "2026-11-12", "9999-12-31T23:59:59+14:00"]
+)
+odd_tags = st.dictionaries(
+    st.sampled_from(sorted(value for name, value in vars(tags).items() if name.isupper() and isinstance(value, str))),
+    odd_texts,
+    max_size=5,
+)
+odd_hosts = st.fixed_dictionaries(
+    {
+        "power": st.sampled_from(["running", "stopped", "deallocated", "unknown", ""]),
+        "provisioning_state": st.sampled_from(["Succeeded", "Failed", "Deleting", "Unknown", ""]),
+        "created_at": st.sampled_from([None, EPOCH, EPOCH + timedelta(days=1)]),
+        "registered": st.booleans(),
+        "status": st.sampled_from([None, "Available", "NeedsAssistance", "SomethingNew"]),
+        "session_count": st.integers(0, 3),
+        "last_heartbeat": st.sampled_from([None, EPOCH, EPOCH + timedelta(days=1)]),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(policy=policies, changes=st.lists(st.tuples(odd_hosts, odd_tags), max_size=4), size=st.integers(0, 4))
+def test_every_look_however_odd_has_a_plan(
+    policy: Policy, changes: list[tuple[dict[str, Any], dict[str, str]]], size: int
+) -> None:
+    pool = ModelPool([old_machine(n) for n in range(len(changes))], 2, policy)
+    whole = pool.look()
+    hosts = tuple(
+        replace(host, tags={**host.tags, **marks}, **odd)
+        for host, (odd, marks) in zip(whole.hosts, changes, strict=True)
+    )
+    answer = plan(Snapshot(EPOCH, whole.pool, hosts), replace(pool.target, size=size), policy, EPOCH)
+    assert answer.actions or answer.done or answer.halted or answer.waiting_for
