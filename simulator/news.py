@@ -4,6 +4,7 @@ A service that causes something does not call the others; it tells, and whoever 
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ class AgentInstalled:
 
 @dataclass(frozen=True)
 class SessionChanged:
-    """A user's session began, changed state or ended. `state` as the broker names it, or "SignedOut"."""
+    """A user's session began, changed state or ended.
+
+    `state` as the broker names it, or "SignedOut", or "CutOff" where the machine went away under it. `warnings`: when the user was
+    sent messages.
+    """
 
     pool: str
     host: str
@@ -53,3 +58,29 @@ class SessionChanged:
     session: int
     state: str
     why: str
+    warnings: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoolChanged:
+    """Which hosts of a pool serve, or how many sessions they take, may have changed. `pool` is its name."""
+
+    pool: str
+
+
+@dataclass(frozen=True)
+class UserWarned:
+    """A message was shown to the user of a session."""
+
+    pool: str
+    host: str
+    user: str
+    session: int
+
+
+@dataclass(frozen=True)
+class SignInRefused:
+    """A user wanted a desktop, and no host could give one."""
+
+    pool: str
+    user: str

@@ -1,7 +1,8 @@
 """The people who work in the pools: they come in the morning, pause at noon, leave in the evening, and some stay late.
 
-Each person lives by the scenario's time zone, has habits drawn from the world's seed, and has exactly one next event in the future, however
-many people there are. Somebody who was signed out before the day was over signs in again a moment later.
+Each person lives by the scenario's time zone and has habits and days drawn from the world's seed. There is exactly one event ahead for
+each, however many people there are. Somebody who loses the session before the day is over signs in again a moment later. Somebody who
+is sent a message may sign out in their own time, before they are made to, and then does the same.
 """
 
 from collections.abc import Callable
@@ -10,27 +11,41 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from simulator.desktop import Pool
 from simulator.kernel.world import Event
-from simulator.news import SessionChanged
+from simulator.news import SessionChanged, UserWarned
+from simulator.session_hosts import Pool
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
 
 SATURDAY = 5
-BACK_AFTER_S = (30, 120)  # how soon somebody who was signed out tries again
+LUNCH = timedelta(minutes=45)
+BACK_AFTER_S = (30, 120)  # how soon somebody who lost the session signs in again
 TRY_AGAIN_S = 300  # how soon somebody who found no host does
+HEEDS_WARNING = 0.4  # share of the people who sign out by themselves when they are warned
+HEEDS_AFTER_S = (60, 240)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Day:
+    """A person's working day."""
+
+    arrives: datetime
+    lunch: datetime
+    leaves: datetime
+
+
+@dataclass(eq=False, slots=True)
 class Person:
-    """A user of one pool. Hours are local, as fractions: 8.5 is half past eight."""
+    """A user of one pool. Habits are local hours, as fractions: 8.5 is half past eight."""
 
     name: str
     pool: Pool
     arrives: float
     lunch: float
     leaves: float
+    day: Day
+    away: bool = True
     upcoming: Event | None = None
 
 
@@ -39,93 +54,132 @@ class People:
 
     def __init__(self, cloud: "Cloud") -> None:
         self._cloud = cloud
+        self._world = cloud.world
         self._zone = ZoneInfo(cloud.scenario.time_zone)
         self._people: dict[tuple[str, str], Person] = {}
-        cloud.world.listen(SessionChanged, self._session_changed)
+        self._world.listen(SessionChanged, self._session_changed)
+        self._world.listen(UserWarned, self._warned)
 
     def populate(self) -> None:
         """Lets everybody be where they would be at the scenario's start."""
+        pools = {pool.name: pool for pool in self._cloud.desktop.pools.values()}
         for given in self._cloud.scenario.host_pools:
-            pool = next(pool for pool in self._cloud.desktop.pools.values() if pool.name == given.name)
             for number in range(1, given.people + 1):
-                dice = self._cloud.world.chance("person", given.name, number)
-                late = dice.random() < given.late_workers
-                leaves = dice.uniform(20, 23.5) if late else dice.gauss(17.25, 0.75)
-                person = Person(
-                    f"{given.name}-user{number:03d}@contoso.com",
-                    pool,
-                    dice.gauss(8.5, 0.5),
-                    dice.uniform(11.8, 13.2),
-                    max(leaves, 14.0),
-                )
-                self._people[pool.name, person.name] = person
+                person = self._person(pools[given.name], number, given.late_workers)
+                self._people[given.name, person.name] = person
                 self._begin(person)
 
     def signed_in(self) -> int:
         """How many people have a session, active or not."""
-        return sum(len(host.sessions) for host in self._cloud.desktop.hosts())
+        return sum(pool.session_count for pool in self._cloud.desktop.pools.values())
+
+    def _person(self, pool: Pool, number: int, late_workers: float) -> Person:
+        dice = self._world.chance("person", pool.name, number)
+        late = dice.random() < late_workers
+        name = f"{pool.name}-user{number:03d}@contoso.com"
+        arrives, lunch = dice.gauss(8.5, 0.5), dice.uniform(11.8, 13.2)
+        leaves = dice.uniform(20, 23) if late else dice.gauss(17.25, 0.75)
+        today = self._world.now.astimezone(self._zone).date()
+        return Person(
+            name, pool, arrives, lunch, leaves, self._day_of((pool.name, name), today, arrives, lunch, leaves)
+        )
+
+    # Days
+
+    def _day_of(self, who: tuple[str, str], day: date, arrives: float, lunch: float, leaves: float) -> Day:
+        """Hours of one day: some minutes off the habit, never out of order, and over before midnight."""
+        dice = self._world.chance("day", *who, day)
+        hours = (
+            min(max(arrives + dice.gauss(0, 0.2), 5.0), 11.0),
+            min(max(lunch + dice.gauss(0, 0.1), 11.5), 13.5),
+            min(max(leaves + dice.gauss(0, 0.3), 15.0), 23.5),
+        )
+        midnight = datetime.combine(day, time(), self._zone)
+        begins, pauses, ends = (midnight + timedelta(hours=hour) for hour in hours)
+        return Day(begins, pauses, ends)
 
     def _begin(self, person: Person) -> None:
-        if self._working(person):
-            self._sign_in(person)
+        day, now = person.day, self._world.now
+        if not self._working(person):
+            self._wait_for_morning(person)
+            return
+        session = self._cloud.desktop.sign_in(person.pool, person.name)
+        if session is None:
+            self._then(person, now + timedelta(seconds=TRY_AGAIN_S), self._sign_in)
+            return
+        session.created = day.arrives.astimezone(now.tzinfo)
+        if day.lunch <= now < day.lunch + LUNCH:
+            self._pause(person)
         else:
-            self._tomorrow(person)
+            self._work(person)
 
     def _working(self, person: Person) -> bool:
-        local = self._cloud.world.now.astimezone(self._zone)
-        hour = local.hour + local.minute / 60
-        return local.weekday() < SATURDAY and person.arrives <= hour < person.leaves
+        return person.day.arrives.weekday() < SATURDAY and person.day.arrives <= self._world.now < person.day.leaves
 
     def _sign_in(self, person: Person) -> None:
         if not self._working(person):
-            self._tomorrow(person)
-            return
-        host = self._cloud.desktop.sign_in(person.pool, person.name)
-        if host is None:
-            self._cloud.truth.refused(person.pool)
-            self._then(person, self._cloud.world.now + timedelta(seconds=TRY_AGAIN_S), self._sign_in)
-            return
-        lunch = self._today(person.lunch)
-        if self._cloud.world.now < lunch:
-            self._then(person, lunch, self._pause)
+            self._wait_for_morning(person)
+        elif self._cloud.desktop.sign_in(person.pool, person.name) is None:
+            self._then(person, self._world.now + timedelta(seconds=TRY_AGAIN_S), self._sign_in)
         else:
-            self._then(person, self._today(person.leaves), self._leave)
+            self._work(person)
+
+    def _work(self, person: Person) -> None:
+        person.away = False
+        if self._world.now < person.day.lunch:
+            self._then(person, person.day.lunch, self._pause)
+        else:
+            self._then(person, person.day.leaves, self._leave)
 
     def _pause(self, person: Person) -> None:
+        person.away = True
         self._cloud.desktop.leave(person.pool, person.name, disconnect=True)
-        self._then(person, self._cloud.world.now + timedelta(minutes=45), self._sign_in)
+        self._then(person, person.day.lunch + LUNCH, self._sign_in)
 
     def _leave(self, person: Person) -> None:
+        person.away = True
         self._cloud.desktop.leave(person.pool, person.name)
-        self._tomorrow(person)
+        self._wait_for_morning(person)
 
-    def _tomorrow(self, person: Person) -> None:
-        local = self._cloud.world.now.astimezone(self._zone)
-        day = local.date()
-        while True:
-            arrival = self._at(day, person.arrives)
-            if day.weekday() < SATURDAY and arrival > self._cloud.world.now:
-                break
+    def _wait_for_morning(self, person: Person) -> None:
+        person.away = True
+        self._cloud.desktop.leave(person.pool, person.name)  # one that was left over from before the end of the day
+        now = self._world.now
+        day = now.astimezone(self._zone).date()
+        who, habits = (person.pool.name, person.name), (person.arrives, person.lunch, person.leaves)
+        person.day = self._day_of(who, day, *habits)
+        while person.day.arrives <= now or day.weekday() >= SATURDAY:
             day += timedelta(days=1)
-        self._then(person, arrival, self._sign_in)
+            person.day = self._day_of(who, day, *habits)
+        self._then(person, person.day.arrives, self._sign_in)
 
-    def _then(self, person: Person, due: datetime, what: Callable[["Person"], None]) -> None:
+    def _then(self, person: Person, due: datetime, what: Callable[[Person], None]) -> None:
         if person.upcoming is not None:
             person.upcoming.cancel()
-        person.upcoming = self._cloud.world.at(due, lambda: what(person))
+        person.upcoming = self._world.at(due, lambda: what(person))
 
-    def _today(self, hour: float) -> datetime:
-        return self._at(self._cloud.world.now.astimezone(self._zone).date(), hour)
-
-    def _at(self, day: date, hour: float) -> datetime:
-        midnight = datetime.combine(day, time(), self._zone)
-        return midnight + timedelta(hours=hour)
+    # What is done to them
 
     def _session_changed(self, news: SessionChanged) -> None:
-        """Somebody who lost the session while there is work left comes back."""
+        """Somebody who loses the session in the middle of work comes back."""
         person = self._people.get((news.pool, news.user))
-        forced = news.state == "CutOff" or "by force" in news.why
-        if person is None or not forced:
+        if person is not None and not person.away and (news.state == "CutOff" or "by force" in news.why):
+            self._come_back(person)
+
+    def _warned(self, news: UserWarned) -> None:
+        """Some save their work and sign out when they are told that it will be done to them."""
+        person = self._people.get((news.pool, news.user))
+        if person is None or person.away:
             return
-        wait = self._cloud.world.chance("back", person.name, self._cloud.world.now).uniform(*BACK_AFTER_S)
-        self._then(person, self._cloud.world.now + timedelta(seconds=wait), self._sign_in)
+        dice = self._world.chance("warned", person.pool.name, person.name, self._world.now)
+        if dice.random() < HEEDS_WARNING:
+            due = self._world.now + timedelta(seconds=dice.uniform(*HEEDS_AFTER_S))
+            self._then(person, due, self._sign_out_to_come_back)
+
+    def _sign_out_to_come_back(self, person: Person) -> None:
+        self._cloud.desktop.leave(person.pool, person.name)
+        self._come_back(person)
+
+    def _come_back(self, person: Person) -> None:
+        wait = self._world.chance("back", person.pool.name, person.name, self._world.now).uniform(*BACK_AFTER_S)
+        self._then(person, self._world.now + timedelta(seconds=wait), self._sign_in)

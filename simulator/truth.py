@@ -1,31 +1,48 @@
 """The world's own account of what was done to people and capacity: the truth that the product under test cannot see.
 
-It listens; it never acts. `report()` says in a sentence how things went and lists every violation of what must never happen.
+It listens; it never acts. `report()` says in a sentence how things went and lists every violation of what must never happen:
+
+- a session cut off because its machine was stopped or deleted under it, whether the broker knew of the session or not
+- a user signed out by force without a message at least five minutes before
+- a user signed out by force twice within a day
+- a sign-in that found no host
+- a pool whose open slots fell below the floor, even for a moment
 """
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from simulator.desktop import Pool, Session, SessionHost
-from simulator.news import SessionChanged
+from simulator.news import MachineRunning, PoolChanged, SessionChanged, SignInRefused
+from simulator.session_hosts import Pool
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
 
 WARNING_MINUTES = 5
-SAMPLE_EVERY_S = 60
+# Clients note times in whole seconds, so that a notice may seem to them up to a second older than it is.
+TOLERANCE = timedelta(seconds=1)
+WARNING_LASTS = timedelta(days=1)
+AGAIN_WITHIN = timedelta(days=1)
 FLOOR_PERCENT = 80  # what the scenarios' image sets ask for
+SAMPLE_EVERY = timedelta(seconds=60)
+SAMPLES_KEPT = 5000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A pool's capacity at one moment."""
+    """A pool at one moment.
+
+    `open_slots`: session slots, taken or free, on hosts that take new sessions. `served`: those, and the sessions that go on on
+    hosts that do not. `hosts`: how many records the broker has.
+    """
 
     at: datetime
     open_slots: int
+    served: int
     sessions: int
+    hosts: int
 
 
 class Truth:
@@ -33,66 +50,120 @@ class Truth:
 
     def __init__(self, cloud: "Cloud") -> None:
         self._cloud = cloud
+        self._world = cloud.world
         self._cut_off: list[str] = []
         self._unwarned: list[str] = []
-        self._forced: Counter[tuple[str, str]] = Counter()
+        self._again: list[str] = []
+        self._forced: dict[tuple[str, str], datetime] = {}
+        self._moved = self._left_when_warned = self._sign_ins = 0
         self._refused: Counter[str] = Counter()
         self._lowest: dict[str, int] = {}
-        self.samples: dict[str, list[Sample]] = defaultdict(list)
-        cloud.world.listen(SessionChanged, self._session_changed)
-        cloud.world.after(SAMPLE_EVERY_S, self._sample)
+        self._lowest_served: dict[str, int] = {}
+        self._machines: dict[str, list[str]] = {}
+        self.samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
+        self._world.listen(SessionChanged, self._session_changed)
+        self._world.listen(SignInRefused, self._sign_in_refused)
+        self._world.listen(PoolChanged, self._pool_changed)
+        self._world.listen(MachineRunning, self._machine_running)
 
-    def signed_out(self, host: SessionHost, session: Session) -> None:
-        """A session was ended by a call to the service."""
-        now = self._cloud.world.now
-        self._forced[host.pool.name, session.user] += 1
-        if session.warned_at is None or now - session.warned_at < timedelta(minutes=WARNING_MINUTES):
-            self._unwarned.append(f"{session.user} on {host.name} at {now:%H:%M}")
-
-    def refused(self, pool: Pool) -> None:
-        """Somebody wanted to sign in and found no host."""
-        self._refused[pool.name] += 1
+    # What there is to tell
 
     def report(self) -> dict[str, Any]:
         """What happened: a summary, figures, and violations in words."""
-        twice = [f"{user} in {pool}" for (pool, user), times in self._forced.items() if times > 1]
-        violations = [
-            *(f"cut off in mid-work: {each}" for each in self._cut_off),
-            *(f"signed out without {WARNING_MINUTES} minutes' warning: {each}" for each in self._unwarned),
-            *(f"moved more than once: {each}" for each in twice),
-            *(f"{times} sign-ins to {pool} found no host" for pool, times in self._refused.items()),
-            *(f"capacity of {pool} fell to {low} %" for pool, low in self._lowest.items() if low < FLOOR_PERCENT),
-        ]
         lowest = ", ".join(f"{pool} {percent} %" for pool, percent in sorted(self._lowest.items()))
         return {
             "summary": (
-                f"{sum(self._forced.values())} users were moved, {len(self._unwarned)} of them without warning; "
-                f"{len(self._cut_off)} were cut off; the lowest capacity was {lowest or 'never measured'}."
+                f"{_users(self._moved)} moved, {len(self._unwarned)} of them without warning; {len(self._cut_off)} cut off in their "
+                f"work; {sum(self._refused.values())} of {self._sign_ins} sign-ins found no host; the lowest capacity was "
+                f"{lowest or 'never measured'}."
             ),
-            "moved": sum(self._forced.values()),
+            "moved": self._moved,
+            "left_when_warned": self._left_when_warned,
+            "moved_without_warning": len(self._unwarned),
+            "cut_off": len(self._cut_off),
+            "sign_ins": self._sign_ins,
+            "sign_ins_refused": dict(self._refused),
             "lowest_capacity_percent": dict(self._lowest),
-            "violations": violations,
+            "lowest_served_percent": dict(self._lowest_served),
+            "machines": {name: len(vm_ids) for name, vm_ids in sorted(self._machines.items())},
+            "violations": self._violations(),
         }
 
-    def open_slots(self, pool: Pool) -> int:
-        """Slots on hosts that really can take somebody now."""
-        return pool.max_sessions * sum(
-            1 for host in pool.hosts.values() if host.allow_new_session and self._works(host)
-        )
+    def _violations(self) -> list[str]:
+        return [
+            *(f"cut off in mid-work: {each}" for each in self._cut_off),
+            *(f"signed out without {WARNING_MINUTES} minutes' warning: {each}" for each in self._unwarned),
+            *(f"moved more than once within a day: {each}" for each in self._again),
+            *(f"sign-ins to {pool} that found no host: {times}" for pool, times in self._refused.items()),
+            *(f"capacity of {pool} fell to {low} %" for pool, low in self._lowest.items() if low < FLOOR_PERCENT),
+        ]
 
-    def _works(self, host: SessionHost) -> bool:
-        machine = self._cloud.compute.find(host.vm)
-        return machine is not None and machine.is_running and host.status in ("Available", "NeedsAssistance")
+    def timeline(self) -> dict[str, list[dict[str, Any]]]:
+        """For each pool what it was like, oldest first, at most once a minute and only where something changed."""
+        return {pool: [asdict(sample) for sample in samples] for pool, samples in self.samples.items()}
+
+    # What it hears
 
     def _session_changed(self, news: SessionChanged) -> None:
-        if news.state == "CutOff":
-            self._cut_off.append(f"{news.user} on {news.host} at {self._cloud.world.now:%H:%M}")
+        if news.state == "Active":
+            self._sign_ins += 1
+        elif news.state == "CutOff":
+            self._cut_off.append(self._where(news))
+        elif news.state == "SignedOut" and "by force" in news.why:
+            self._signed_out(news)
+        elif news.state == "SignedOut" and self._was_warned(news, timedelta(0)):
+            self._left_when_warned += 1
+        self._measure(news.pool)
 
-    def _sample(self) -> None:
+    def _signed_out(self, news: SessionChanged) -> None:
+        now, user = self._world.now, (news.pool, news.user)
+        self._moved += 1
+        if not self._was_warned(news, timedelta(minutes=WARNING_MINUTES) - TOLERANCE):
+            self._unwarned.append(self._where(news))
+        if user in self._forced and now - self._forced[user] < AGAIN_WITHIN:
+            self._again.append(self._where(news))
+        self._forced[user] = now
+
+    def _was_warned(self, news: SessionChanged, before: timedelta) -> bool:
+        return any(before <= self._world.now - warned < WARNING_LASTS for warned in news.warnings)
+
+    def _where(self, news: SessionChanged) -> str:
+        return f"{news.user} on {news.host} at {self._world.now:%Y-%m-%d %H:%M}"
+
+    def _sign_in_refused(self, news: SignInRefused) -> None:
+        self._sign_ins += 1
+        self._refused[news.pool] += 1
+
+    def _machine_running(self, news: MachineRunning) -> None:
+        machine = self._cloud.compute.find(news.vm)
+        if machine is not None:
+            seen = self._machines.setdefault(machine.name, [])
+            if machine.vm_id not in seen:
+                seen.append(machine.vm_id)
+
+    def _pool_changed(self, news: PoolChanged) -> None:
+        self._measure(news.pool)
+
+    def _measure(self, name: str) -> None:
         for pool in self._cloud.desktop.pools.values():
-            slots = self.open_slots(pool)
-            sessions = sum(len(host.sessions) for host in pool.hosts.values())
-            self.samples[pool.name].append(Sample(self._cloud.world.now, slots, sessions))
-            percent = 100 * slots // (pool.nominal_hosts * pool.max_sessions)
-            self._lowest[pool.name] = min(percent, self._lowest.get(pool.name, 100))
-        self._cloud.world.after(SAMPLE_EVERY_S, self._sample)
+            if pool.name == name:
+                self._note(pool)
+
+    def _note(self, pool: Pool) -> None:
+        draining = sum(len(host.sessions) for host in pool.hosts.values() if not host.allow_new_session and host.alive)
+        slots = pool.open_slots
+        sample = Sample(self._world.now, slots, slots + draining, pool.session_count, len(pool.hosts))
+        samples = self.samples[pool.name]
+        if len(samples) > 1 and sample.at - samples[-2].at < SAMPLE_EVERY:
+            samples[-1] = sample
+        else:
+            samples.append(sample)
+        nominal = pool.nominal_hosts * pool.max_sessions
+        if nominal:
+            self._lowest[pool.name] = min(100 * slots // nominal, self._lowest.get(pool.name, 100))
+            served = 100 * sample.served // nominal
+            self._lowest_served[pool.name] = min(served, self._lowest_served.get(pool.name, 100))
+
+
+def _users(count: int) -> str:
+    return "1 user was" if count == 1 else f"{count} users were"
