@@ -7,6 +7,7 @@ failure.
 """
 
 import asyncio
+import json
 import select
 import sys
 from collections.abc import AsyncIterator
@@ -149,7 +150,7 @@ async def _question(watch: Watch) -> str:
     """What the form in the UI shows."""
     run = await watch.client.read_flow_run(watch.refresh)
     keys = run.state.state_details.run_input_keyset if run.state else None
-    return await watch.client.read_flow_run_input(watch.refresh, keys["description"]) if keys else ""
+    return str(json.loads(await watch.client.read_flow_run_input(watch.refresh, keys["description"]))) if keys else ""
 
 
 async def _print_report(watch: Watch) -> None:

@@ -155,7 +155,10 @@ class Board:
             self.progress = await acreate_progress_artifact(
                 progress=0, key=f"progress-{self.pool}", description=f"Hosts of {self.pool} replaced"
             )
-        changed = {name: note for name, note in notes.items() if self.shown.get(name) != note}
+        # By state alone: a reason may count minutes, and is no news.
+        changed = {
+            name: note for name, note in notes.items() if name not in self.shown or self.shown[name].state != note.state
+        }
         for name, note in changed.items():
             self._follow(name, note)
         if tick.plan.waiting_for and tick.plan.waiting_for != self.waiting:
@@ -196,7 +199,7 @@ async def replace_host(name: str, steps: "asyncio.Queue[Note | None]") -> str:
     state = "unseen"
     while (note := await steps.get()) is not None:
         if note.state != state:
-            logging.getLogger("prefect.task_runs").info("%s: %s: %s", name, note.state, note.reason)
+            log.info("%s: %s: %s", name, note.state, note.reason)
         state = note.state
         if state == "retired":
             break
