@@ -7,7 +7,7 @@ import pytest
 from simulator.machines import Machine
 from simulator.news import MachineDeleted, MachineRunning, MachineStopped, MachineStopping
 from simulator.scenario import Durations, Quota
-from tests.support.caller import Caller
+from tests.support.caller import Answer, Caller
 
 GROUP = "rg-images-build"
 SUBNET = "Microsoft.Network/virtualNetworks/vnet-build/subnets/snet-build"
@@ -59,8 +59,8 @@ def vm_path(world: Caller, name: str = "vm1", rest: str = "") -> str:
     return world.path(GROUP, f"Microsoft.Compute/virtualMachines/{name}{rest}")
 
 
-def put(world: Caller, name: str = "vm1", headers: dict[str, str] | None = None, **changes: Any) -> Any:
-    return world.send("PUT", vm_path(world, name), order(world, name, **changes), headers)
+def put(world: Caller, name: str = "vm1", **changes: Any) -> Answer:
+    return world.send("PUT", vm_path(world, name), order(world, name, **changes))
 
 
 def running(world: Caller, name: str = "vm1") -> Machine:
@@ -71,7 +71,7 @@ def running(world: Caller, name: str = "vm1") -> Machine:
     return machine
 
 
-def act(world: Caller, action: str, name: str = "vm1") -> Any:
+def act(world: Caller, action: str, name: str = "vm1") -> Answer:
     return world.send("POST", vm_path(world, name, f"/{action}"))
 
 
@@ -93,7 +93,7 @@ def agent(world: Caller) -> str:
     return str(view["vmAgent"]["statuses"][0]["displayStatus"])
 
 
-def refusal(answer: Any) -> tuple[int, str]:
+def refusal(answer: Answer) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
@@ -115,7 +115,7 @@ def test_a_new_vm_is_answered_at_once_and_runs_when_its_operation_has_ended() ->
 def test_a_password_goes_in_and_never_comes_out() -> None:
     world = Caller()
     answer = put(world)
-    seen = world.send("GET", vm_path(world), **{"$expand": "instanceView"})
+    seen = world.send("GET", vm_path(world), expand="instanceView")
     assert "Correct1Horse" not in answer.text + seen.text
 
 
@@ -159,7 +159,8 @@ def test_an_order_that_windows_or_azure_cannot_fulfil_is_refused_at_once(
     part: str, value: dict[str, Any], target: str
 ) -> None:
     world = Caller()
-    answer = put(world, **{part: value})
+    asked: dict[str, Any] = {part: value}
+    answer = put(world, **asked)
     assert refusal(answer) == (400, "InvalidParameter")
     assert answer.json()["error"]["target"] == target
     assert world.cloud.compute.find(vm_path(world)) is None
@@ -351,7 +352,8 @@ def test_only_a_vm_that_is_off_can_be_marked_as_generalised_and_then_never_start
 
 
 def test_what_happens_to_a_vm_is_told_once_and_in_order() -> None:
-    world, heard = Caller(), []
+    world = Caller()
+    heard: list[object] = []
     for kind in (MachineRunning, MachineStopping, MachineStopped, MachineDeleted):
         world.cloud.world.listen(kind, heard.append)
     machine = running(world)

@@ -52,8 +52,9 @@ class Caller:
     def send(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **query: str
     ) -> Answer:
-        """Sends one request."""
-        return self._exchange(method, path, {"api-version": API_VERSION, **query}, body, headers or {})
+        """Sends one request; `expand` becomes the parameter of that name."""
+        asked = {"$expand" if name == "expand" else name: value for name, value in query.items()}
+        return self._exchange(method, path, {"api-version": API_VERSION, **asked}, body, headers or {})
 
     def wait(self, seconds: float) -> None:
         """Lets time pass."""
