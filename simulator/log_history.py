@@ -1,6 +1,6 @@
 """What the log tables are made from: when each machine ran, what the broker knew of each host, and what happened to sessions.
 
-Kept for a day of virtual time. Power and sessions are heard as news; the broker's view is looked at once a minute.
+Kept for a day of virtual time. All of it is heard as news from the services.
 """
 
 import uuid
@@ -17,16 +17,26 @@ from simulator.news import (
     MachineRunning,
     MachineStopped,
     MachineStopping,
+    PoolChanged,
     SessionChanged,
+    SignInRefused,
 )
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
-    from simulator.desktop import SessionHost
+    from simulator.session_hosts import SessionHost
 
 KEPT = timedelta(hours=24)
-LOOK_EVERY_S = 60
+TIDY_EVERY_S = 3600
 CONNECTING_S = (2, 9)  # from Started to Connected
+# Code, symbol, message and source of a row in WVDErrors
+CUT_OFF = (14, "UnexpectedNetworkDisconnect", "The connection to the session host was lost.", "Client")
+NO_HOST = (
+    -2146233088,
+    "ConnectionFailedNoHealthyRdshAvailable",
+    "Could not find any SessionHost available in specified pool.",
+    "RDBroker",
+)
 
 
 @dataclass
@@ -70,6 +80,7 @@ class HostState:
     active: int
     inactive: int
     since: datetime
+    failing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,10 @@ class History:
         world.listen(MachineStopped, lambda news: self._machine_off(news.vm))
         world.listen(MachineDeleted, lambda news: self._machine_off(news.vm))
         world.listen(SessionChanged, self._session_changed)
+        world.listen(PoolChanged, lambda news: self._look(news.pool))
+        world.listen(SignInRefused, self._sign_in_refused)
         world.listen(AgentInstalled, self._agent_installed)
-        world.after(0, self._look)
+        world.after(0, self._begin)
 
     def lives(self) -> list[Life]:
         """Every machine that ran within the day."""
@@ -146,17 +159,20 @@ class History:
 
     # Hosts
 
-    def _look(self) -> None:
-        now, seen = self._cloud.world.now, set()
-        for host in self._cloud.desktop.hosts():
-            key = (host.pool.name, host.name.lower())
-            seen.add(key)
-            self._note(key, _state_of(host))
-        for key in self._hosts:
-            if key not in seen:
+    def _begin(self) -> None:
+        """Sees the hosts that were there before anything happened, and begins to forget what is old."""
+        for pool in self._cloud.desktop.pools.values():
+            self._look(pool.name)
+        self._forget(self._cloud.world.now - KEPT)
+        self._cloud.world.after(TIDY_EVERY_S, self._begin)
+
+    def _look(self, pool_name: str) -> None:
+        there = {host.name.lower(): host for host in self._cloud.desktop.hosts() if host.pool.name == pool_name}
+        for name, host in there.items():
+            self._note((pool_name, name), _state_of(host))
+        for key in list(self._hosts):
+            if key[0] == pool_name and key[1] not in there:
                 self._note(key, None)
-        self._forget(now - KEPT)
-        self._cloud.world.after(LOOK_EVERY_S, self._look)
 
     def _note(self, key: tuple[str, str], state: HostState | None) -> None:
         states = self._hosts.setdefault(key, [])
@@ -200,7 +216,13 @@ class History:
             columns["CorrelationId"] = correlation
             self._happen("WVDConnections", pool.id, columns | {"State": "Completed"})
             if news.state == "CutOff":
-                self._happen("WVDErrors", pool.id, _cut_off(news, correlation))
+                self._happen("WVDErrors", pool.id, _error(news.user, correlation, *CUT_OFF))
+        self._look(news.pool)
+
+    def _sign_in_refused(self, news: SignInRefused) -> None:
+        pool = next(pool for pool in self._cloud.desktop.pools.values() if pool.name == news.pool)
+        correlation = self._guid("refused", pool.id, news.user, self._cloud.world.now)
+        self._happen("WVDErrors", pool.id, _error(news.user, correlation, *NO_HOST))
 
     def _connect(self, pool_id: str, news: SessionChanged, columns: dict[str, Any]) -> None:
         wait = self._cloud.world.chance("connecting", columns["CorrelationId"]).uniform(*CONNECTING_S)
@@ -280,18 +302,19 @@ def _state_of(host: "SessionHost") -> HostState:
         active,
         len(host.sessions) - active,
         host.status_since,
+        host.failing,
     )
 
 
-def _cut_off(news: SessionChanged, correlation: str) -> dict[str, Any]:
+def _error(user: str, correlation: str, code: int, symbol: str, message: str, source: str) -> dict[str, Any]:
     return {
         "CorrelationId": correlation,
-        "UserName": news.user,
+        "UserName": user,
         "ActivityType": "Connection",
-        "Source": "Client",
-        "Code": 14,
-        "CodeSymbolic": "UnexpectedNetworkDisconnect",
-        "Message": "The connection to the session host was lost.",
+        "Source": source,
+        "Code": code,
+        "CodeSymbolic": symbol,
+        "Message": message,
         "ServiceError": False,
         "Operation": "ClientRDPConnect",
     }

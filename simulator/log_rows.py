@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from simulator.desktop import AGENT_VERSION, STACK_VERSION, USABLE
 from simulator.log_history import History, HostState, Life
+from simulator.session_hosts import AGENT_VERSION, STACK_VERSION, USABLE
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
@@ -19,12 +19,31 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 HEARTBEAT_S = 60
 HEALTH_S = 30  # learn.microsoft.com, azure-monitor/reference/queries/wvdagenthealthstatus
-PERF_S = 60
+PERF_S = 300
 FIRST_AGENT_S = (60, 180)  # from a machine's first start until its logs begin
 LATER_AGENT_S = (10, 30)
-# HealthCheckName in this table is a number: domain join, domain trust, SxS stack, URLs, Geneva agent, metadata service
-CHECKS = (0, 1, 3, 4, 5, 9)
-GENEVA_AGENT, SUCCEEDED, FAILED = 5, 1, 2
+# In this table a health check's name is a number.
+CHECKS = {
+    "DomainJoinedCheck": 0,
+    "DomainTrustCheck": 1,
+    "FSLogixHealthCheck": 2,
+    "SxSStackListenerCheck": 3,
+    "UrlsAccessibleCheck": 4,
+    "MonitoringAgentCheck": 5,
+    "DomainReachable": 6,
+    "WebRTCRedirectorCheck": 7,
+    "SupportedEncryptionCheck": 8,
+    "MetaDataServiceCheck": 9,
+    "AppAttachHealthCheck": 10,
+}
+USUAL = (
+    "DomainJoinedCheck",
+    "DomainTrustCheck",
+    "SxSStackListenerCheck",
+    "UrlsAccessibleCheck",
+    "MonitoringAgentCheck",
+)
+SUCCEEDED, FAILED = 1, 2
 VCPUS_BUSY_A_SESSION = 6.5  # percent of a four-core host
 
 
@@ -34,39 +53,39 @@ class Rows:
     def __init__(self, cloud: "Cloud", history: History) -> None:
         self._cloud = cloud
         self._history = history
-        self._regular: dict[str, Callable[[datetime, datetime], Iterator[Row]]] = {
+        self._regular: dict[str, Callable[[datetime, datetime], Iterator[tuple[datetime, Row]]]] = {
             "Heartbeat": self._heartbeats,
             "WVDAgentHealthStatus": self._health,
             "Perf": self._perf,
             "Event": self._power_events,
         }
 
-    def of(self, table: str, start: datetime, end: datetime) -> list[Row]:
-        """The visible rows of a table with start <= TimeGenerated < end."""
-        now = self._cloud.world.now
-        rows = [row for row in self._all(table, start, min(end, now)) if self._arrived(table, row) <= now]
-        for row in rows:
-            row["TimeGenerated"] = row["TimeGenerated"].replace(tzinfo=None).isoformat()
-        return rows
+    def of(self, table: str, start: datetime, end: datetime) -> list[tuple[datetime, Row]]:
+        """The visible rows of a table with start <= TimeGenerated < end, each as its time and its other columns.
 
-    def _all(self, table: str, start: datetime, end: datetime) -> Iterator[Row]:
+        Rows that differ only in their time share one and the same `Row`.
+        """
+        return [(at, row) for at, row in self._all(table, start, end) if self._arrived(table, at, row)]
+
+    def _all(self, table: str, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
         if make := self._regular.get(table):
-            yield from make(start, end)
+            yield from make(start, min(end, self._cloud.world.now))
         for happening in self._history.happenings:
             if happening.table == table and start <= happening.at < end:
-                yield self._row(table, happening.at, happening.source, happening.columns)
+                yield happening.at, self._row(table, happening.source, happening.columns)
 
-    def _arrived(self, table: str, row: Row) -> datetime:
-        """When a row can be seen: ingestion takes its own time for each."""
-        at: datetime = row["TimeGenerated"]
-        chance = self._cloud.world.chance("ingestion", table, row["_ResourceId"], int(at.timestamp() / 60))
-        return at + timedelta(seconds=chance.uniform(*self._cloud.scenario.durations.log_delay))
+    def _arrived(self, table: str, at: datetime, row: Row) -> bool:
+        """Whether a row can be seen already: ingestion takes its own time for each."""
+        passed = (self._cloud.world.now - at).total_seconds()
+        least, most = self._cloud.scenario.durations.log_delay
+        if passed >= most:
+            return True
+        return passed >= self._cloud.world.chance("ingestion", table, row["_ResourceId"], at).uniform(least, most)
 
-    def _row(self, table: str, at: datetime, source: str, columns: Row) -> Row:
+    def _row(self, table: str, source: str, columns: Row) -> Row:
         return {
             "TenantId": self._cloud.scenario.workspace_id,
             "SourceSystem": "Azure" if table.startswith("WVD") else "OpsManager",
-            "TimeGenerated": at,
             "Type": table,
             "_IsBillable": "True",
             "_BilledSize": 512.0,
@@ -89,7 +108,7 @@ class Rows:
                 yield at
                 tick += 1
 
-    def _heartbeats(self, start: datetime, end: datetime) -> Iterator[Row]:
+    def _heartbeats(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
         for life in self._history.lives():
             columns = {
                 "ManagementGroupName": "AOI-" + self._cloud.scenario.workspace_id,
@@ -115,20 +134,23 @@ class Rows:
                 "VMUUID": life.vm_id,
                 "ComputerPrivateIPs": [life.address],
             }
+            row = self._row("Heartbeat", life.id, columns)
             for at in self._beats(life, HEARTBEAT_S, start, end):
-                yield self._row("Heartbeat", at, life.id, columns)
+                yield at, row
 
-    def _health(self, start: datetime, end: datetime) -> Iterator[Row]:
+    def _health(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
         """The AVD agent's own report; nobody reports for a host whose machine is off."""
         for states in self._history.hosts():
-            for vm_id in dict.fromkeys(state.vm_id for _, state in states if state is not None):
-                life = self._history.life_of(vm_id)
-                for at in self._beats(life, HEALTH_S, start, end) if life else ():
-                    state = self._history.state_at(states, at)
-                    if state is not None and state.vm_id == vm_id:
-                        yield self._row("WVDAgentHealthStatus", at, state.pool_id, _health_columns(state, at))
+            ends = [since for since, _ in states[1:]] + [end]
+            for (since, state), until in zip(states, ends, strict=True):
+                life = self._history.life_of(state.vm_id) if state else None
+                if state is None or life is None:
+                    continue
+                row = self._row("WVDAgentHealthStatus", state.pool_id, _health_columns(state))
+                for at in self._beats(life, HEALTH_S, max(start, since), min(end, until)):
+                    yield at, row
 
-    def _perf(self, start: datetime, end: datetime) -> Iterator[Row]:
+    def _perf(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
         for life in self._history.lives():
             for at in self._beats(life, PERF_S, start, end):
                 for kind, counter, instance, value in self._counters(life, at):
@@ -140,7 +162,7 @@ class Rows:
                         "CounterValue": value,
                         "CounterPath": f"\\\\{life.name}\\{kind}({instance})\\{counter}",
                     }
-                    yield self._row("Perf", at, life.id, columns)
+                    yield at, self._row("Perf", life.id, columns)
 
     def _counters(self, life: Life, at: datetime) -> Iterator[tuple[str, str, str, float]]:
         chance = self._cloud.world.chance("perf", life.vm_id, at)
@@ -151,15 +173,15 @@ class Rows:
         yield "Memory", "Available MBytes", "", round(13500 - 900 * active + chance.uniform(-300, 300))
         yield "LogicalDisk", "% Free Space", "C:", round(61 - 0.4 * active, 2)
 
-    def _power_events(self, start: datetime, end: datetime) -> Iterator[Row]:
+    def _power_events(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
         for life in self._history.lives():
             for on, off in life.runs if life.logs else ():
                 if start <= on < end:
-                    yield self._event(life, on, 6005, "The Event log service was started.")
+                    yield on, self._event(life, 6005, "The Event log service was started.")
                 if off and start <= off < end:
-                    yield self._event(life, off, 6006, "The Event log service was stopped.")
+                    yield off, self._event(life, 6006, "The Event log service was stopped.")
 
-    def _event(self, life: Life, at: datetime, number: int, text: str) -> Row:
+    def _event(self, life: Life, number: int, text: str) -> Row:
         columns = {
             "Source": "EventLog",
             "EventLog": "System",
@@ -169,22 +191,26 @@ class Rows:
             "EventID": number,
             "RenderedDescription": text,
         }
-        return self._row("Event", at, life.id, columns)
+        return self._row("Event", life.id, columns)
 
 
 def _is(state: HostState | None, life: Life) -> bool:
     return state is not None and state.vm_id == life.vm_id
 
 
-def _health_columns(state: HostState, at: datetime) -> Row:
-    wrong = {GENEVA_AGENT} if state.status == "NeedsAssistance" else set()
+def _health_columns(state: HostState) -> Row:
     checks = [
         {
-            "HealthCheckName": check,
-            "HealthCheckResult": FAILED if check in wrong else SUCCEEDED,
-            "AdditionalFailureDetails": {"Message": "", "ErrorCode": 0, "LastHealthCheckDateTime": at.isoformat()},
+            "HealthCheckName": CHECKS[check],
+            "HealthCheckResult": FAILED if check in state.failing else SUCCEEDED,
+            "AdditionalFailureDetails": {
+                "Message": "",
+                "ErrorCode": 0,
+                "LastHealthCheckDateTime": state.since.isoformat(),
+            },
         }
-        for check in CHECKS
+        for check in dict.fromkeys((*USUAL, *state.failing))
+        if check in CHECKS
     ]
     return {
         "OperationName": "AgentHealthStatus",
@@ -196,7 +222,6 @@ def _health_columns(state: HostState, at: datetime) -> Row:
         "AllowNewSessions": str(state.allow_new_session),
         "Status": state.status,
         "StatusTimeStamp": state.since.replace(tzinfo=None).isoformat(),
-        "LastHeartBeat": at.replace(tzinfo=None).isoformat(),
         "UpgradeState": "Started" if state.status == "Upgrading" else "Succeeded",
         "SessionHostHealthCheckResult": checks if state.status in USABLE else [],
         "ActiveSessions": str(state.active),

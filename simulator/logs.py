@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from simulator.kernel.arm import ArmError, ArmRequest, Json, Reply, Route, same
 from simulator.kernel.throttle import Bucket
 from simulator.log_history import KEPT, History
-from simulator.log_rows import Rows
+from simulator.log_rows import Row, Rows
 from simulator.log_tables import TABLES
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ SQL_TYPES = {
     "real": "DOUBLE",
     "string": "VARCHAR",
 }
+TIMES = ("TimeGenerated", "LastHeartBeat")  # columns that say when the row was sent
 DURATION = TypeAdapter(timedelta)
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 MISSING_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
@@ -164,17 +165,25 @@ def _named(query: str) -> list[str]:
     return [table for table in TABLES if any(fnmatchcase(table, word) for word in words)]
 
 
-def _fill(database: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+def _fill(database: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[datetime, Row]]) -> None:
+    """Makes a table. Rows that differ only in their time are written once, and joined with their times."""
     types = {column: SQL_TYPES[kind] for column, kind in TABLES[table].items()}
     columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
     database.execute(f'CREATE TABLE "{table}" ({columns})')
-    if rows:
-        shape = json.dumps([types]).replace("'", "''")
-        names = ", ".join(f'"{name}"' for name in types)
-        database.execute(
-            f"INSERT INTO \"{table}\" SELECT {names} FROM (SELECT unnest(from_json($1::JSON, '{shape}'), max_depth := 2))",
-            [json.dumps(rows)],
-        )
+    if not rows:
+        return
+    places = {id(row): place for place, row in enumerate({id(row): row for _, row in rows}.values())}
+    distinct = list({id(row): row | {"_place": places[id(row)]} for _, row in rows}.values())
+    times = [{"place": places[id(row)], "at": at.replace(tzinfo=None).isoformat()} for at, row in rows]
+    values = ", ".join("t.at" if name in TIMES else f'r."{name}"' for name in types)
+    shape = json.dumps([types | {"_place": "INTEGER"}])
+    database.execute(
+        f'INSERT INTO "{table}" SELECT {values} FROM '
+        f"(SELECT unnest(from_json($1::JSON, '{shape}'), max_depth := 2)) r JOIN "
+        '(SELECT unnest(from_json($2::JSON, \'[{"place":"INTEGER","at":"TIMESTAMP"}]\'), max_depth := 2)) t '
+        "ON r._place = t.place",
+        [json.dumps(distinct), json.dumps(times)],
+    )
 
 
 def _parse_span(text: str, now: datetime) -> tuple[datetime, datetime]:
