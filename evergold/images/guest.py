@@ -25,6 +25,7 @@ Facts = Mapping[str, Any]
 ADMINISTRATOR = "evergold"
 PASSWORD_LENGTH = 40
 LOG_LENGTH = 4000
+SCRIPT_NOT_STARTED = "RunCommandFailed"  # the code of an AzureFailure: the script never ran, so it has no result
 RUN_AGAIN = "Look at the log, remove the cause, and start the run again: it goes on from this step."
 
 
@@ -109,7 +110,7 @@ async def standing(azure: Azure, machine: Machine, name: str) -> Literal["absent
     try:
         result = await azure.compute.get_script_result(machine.resource_group, machine.name, name)
     except AzureFailure as failure:
-        if failure.code == "RunCommandFailed":  # Azure could not even start the script
+        if failure.code == SCRIPT_NOT_STARTED:
             return "failed"
         raise
     if result is None:

@@ -14,12 +14,13 @@ from typing import Literal
 from azure.mgmt.compute.models import VirtualMachine, VirtualMachineExtension
 
 from evergold import tags
-from evergold.azure import Azure
+from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import ExtensionSpec, GalleryImage, VmSpec, status_of
 from evergold.azure.ids import host_pool_id
 from evergold.config.models import ImageSet, Pool
 from evergold.images.guest import (
     ADMINISTRATOR,
+    SCRIPT_NOT_STARTED,
     Machine,
     Step,
     StepFailure,
@@ -101,7 +102,14 @@ async def ensure_host_registered(azure: Azure, image_set: ImageSet, pool: Pool, 
         )
         await azure.compute.begin_script(machine.resource_group, name, command_of(machine, step))
         return "begun"
-    result = await azure.compute.get_script_result(machine.resource_group, name, REGISTER)
+    try:
+        result = await azure.compute.get_script_result(machine.resource_group, name, REGISTER)
+    except AzureFailure as failure:
+        if failure.code != SCRIPT_NOT_STARTED:
+            raise
+        raise StepFailure(
+            REGISTER, name, f"Azure could not start the script: {failure.message}", REMOVE_HOST
+        ) from failure
     if result is not None and result.over:
         facts_or_failure(machine, REGISTER, result)
     return "under way"

@@ -58,6 +58,7 @@ async def settle_canary(azure: Azure, image_set: ImageSet, canary: Canary) -> tu
     `checks.settle_timeout_minutes` have passed.
     """
     deadline = azure.clock.now() + timedelta(minutes=image_set.checks.settle_timeout_minutes)
+    told: list[str] = []
     while True:
         settling = await _settling(azure, image_set, canary)
         if worst(settling) == "warn":
@@ -65,8 +66,10 @@ async def settle_canary(azure: Azure, image_set: ImageSet, canary: Canary) -> tu
             deadline = min(deadline, azure.clock.now() + timedelta(minutes=WAIT_FOR_LOGS_MINUTES))
         if worst(settling) == "pass" or azure.clock.now() >= deadline:
             break
-        waiting = ", ".join(f"{check.name}: {check.measured}" for check in settling if check.verdict != "pass")
-        log.info("%s is not ready yet: %s", canary.host, waiting)
+        waiting = [f"{check.name}: {check.measured}" for check in settling if check.verdict != "pass"]
+        if waiting != told:
+            log.info("%s is not ready yet: %s", canary.host, "; ".join(waiting))
+        told = waiting
         await azure.clock.sleep(LOOK_EVERY_S)
     return (*settling, await _looked(PATCHES, partial(check_patches, azure, image_set, canary)))
 
@@ -132,8 +135,11 @@ async def check_agent_log(azure: Azure, image_set: ImageSet, canary: Canary) -> 
 
 
 async def check_patches(azure: Azure, image_set: ImageSet, canary: Canary) -> Check:
-    """No critical or security update is missing. A recent assessment that found none counts; otherwise one is made now."""
-    group, threshold = canary.pool.hosts.resource_group, "none missing"
+    """No critical or security update is missing, and none waits for a restart to take effect.
+
+    A recent assessment that found so counts; otherwise one is made now.
+    """
+    group, threshold = canary.pool.hosts.resource_group, "none missing, no restart pending"
     vm = await azure.compute.get_vm(group, canary.host)
     view = vm.properties.instance_view if vm is not None and vm.properties else None
     summary = view.patch_status.available_patch_summary if view and view.patch_status else None
@@ -145,6 +151,9 @@ async def check_patches(azure: Azure, image_set: ImageSet, canary: Canary) -> Ch
         return _unknown(
             PATCHES, reason, threshold, "Look at Updates on the machine in the portal, then start the run again."
         )
+    if not result.critical_and_security_patch_count and result.reboot_pending:
+        pending = f"None missing, but Windows on {canary.host} waits for a restart."
+        return _failed(PATCHES, pending, threshold, _RESTART_REMEDY, ("restart pending",))
     if not result.critical_and_security_patch_count:
         return _passed(PATCHES, "None missing.", threshold)
     names = _missing(result)
@@ -167,6 +176,9 @@ def failing_checks(host: SessionHost) -> list[str]:
 _AGENT_REMEDY = "Look at the host in the portal, under its host pool: each health check says there what it misses."
 _HEARTBEAT_REMEDY = "See that the Azure Monitor agent gets on to new hosts, by policy or data collection rule."
 _AGENT_LOG_REMEDY = "Switch the diagnostic setting of the host pool on, to send AgentHealthStatus to the workspace."
+_RESTART_REMEDY = (
+    "Restart the host and check again. If every new host asks for it, set reboot_after on a customise step."
+)
 _PATCH_REMEDY = "Build from a newer source, or install the updates in a customise script; then refresh again."
 
 
@@ -200,6 +212,7 @@ def _is_clean(summary: AvailablePatchSummary, now: datetime, max_age_minutes: in
     return (
         _text(summary.status) == "Succeeded"
         and summary.critical_and_security_patch_count == 0
+        and not summary.reboot_pending
         and age is not None
         and age <= max_age_minutes
     )
