@@ -1,167 +1,158 @@
-"""The checks of a host against the simulated Azure: what is said of a good one, and of each way in which one is not good."""
+"""The checks of a canary: what passes, what does not, and that what could not be seen never passes."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
+
+from evergold.azure import Azure
 from evergold.validation.checks import (
     AGENT,
     AGENT_LOG,
     HEARTBEAT,
     PATCHES,
     Canary,
-    check_agent,
+    check_agent_log,
     check_canary,
     check_heartbeat,
-    check_patches,
     settle_canary,
 )
 from evergold.validation.verdicts import Check, worst
-from simulator.machines import Machine
+from simulator.kernel.faults import Fault
 from tests.support.simulated import Simulated, simulated, small_image_set
+from tests.support.tiny_azure import SECRET_VARIABLE, TinyAzure, refusal, with_azure
+
+HOST = "pil-001"
 
 
-def canary(world: Simulated, host: str = "") -> Canary:
-    """The pool's first host, or the one of this name."""
-    return Canary(world.image_set.rings[0].pools[0], host or machine(world).name)
+def canary(world: Simulated, host: str = HOST) -> Canary:
+    return Canary(world.image_set.rings[0].pools[0], host)
 
 
-def machine(world: Simulated) -> Machine:
-    return min(world.cloud.compute.machines(), key=lambda each: each.name)
+def patched(world: Simulated) -> None:
+    for machine in world.cloud.compute.machines():
+        machine.change(missing_patches=())
 
 
-async def patched(world: Simulated) -> None:
-    """The host has every update; the small world's hosts lack one."""
-    machine(world).change(missing_patches=(), reboot_pending=False)
+async def checked(world: Simulated, host: str = HOST) -> dict[str, Check]:
+    return {check.name: check for check in await check_canary(world.azure, world.image_set, canary(world, host))}
 
 
-def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
-    return {check.name: check for check in checks}
-
-
-def test_a_good_host_passes_every_check() -> None:
+def test_a_healthy_patched_host_passes_every_check() -> None:
     async def body(world: Simulated) -> None:
-        await patched(world)
-        checks = by_name(await check_canary(world.azure, world.image_set, canary(world)))
-        assert {name: check.verdict for name, check in checks.items()} == {
-            AGENT: "pass",
-            HEARTBEAT: "pass",
-            AGENT_LOG: "pass",
-            PATCHES: "pass",
-        }
+        patched(world)
+        await world.azure.clock.sleep(1800)
+        found = await checked(world)
+        assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(
+            [AGENT, HEARTBEAT, AGENT_LOG, PATCHES], "pass"
+        )
 
     simulated(body)
 
 
-def test_a_missing_security_update_fails_the_host_and_is_named() -> None:
+def test_a_missing_security_update_fails_by_name() -> None:
     async def body(world: Simulated) -> None:
-        found = await check_patches(world.azure, world.image_set, canary(world))
+        await world.azure.clock.sleep(1800)
+        found = (await checked(world))[PATCHES]
         assert found.verdict == "fail"
-        assert "KB5103388" in found.measured
-        assert found.facts != ()
+        assert len(found.facts) == 1
+        assert "KB5103388" in found.facts[0]
 
     simulated(body)
 
 
-def test_a_host_that_waits_for_a_restart_fails_though_no_update_is_missing() -> None:
+def test_a_recent_assessment_that_found_nothing_is_not_made_again() -> None:
     async def body(world: Simulated) -> None:
-        await patched(world)
-        machine(world).change(reboot_pending=True)
-        found = await check_patches(world.azure, world.image_set, canary(world))
-        assert (found.verdict, found.facts) == ("fail", ("restart pending",))
-
-    simulated(body)
-
-
-def test_a_recent_clean_assessment_is_not_made_again() -> None:
-    async def body(world: Simulated) -> None:
-        await patched(world)
-        for _ in range(2):
-            found = await check_patches(world.azure, world.image_set, canary(world))
-            assert found.verdict == "pass"
+        patched(world)
+        await world.azure.clock.sleep(1800)
+        assert [(await checked(world))[PATCHES].verdict for _ in range(2)] == ["pass", "pass"]
         assert world.wire.sent("POST", "/assessPatches") == 1
 
     simulated(body)
 
 
-def test_an_assessment_that_is_too_old_is_made_again() -> None:
+def test_a_host_that_is_off_passes_neither_as_an_agent_nor_by_its_heartbeat() -> None:
     async def body(world: Simulated) -> None:
-        await patched(world)
-        await check_patches(world.azure, world.image_set, canary(world))
-        await world.azure.clock.sleep(61 * 60)
-        await check_patches(world.azure, world.image_set, canary(world))
-        assert world.wire.sent("POST", "/assessPatches") == 2
-
-    simulated(body, small_image_set(checks={"patch_assessment_max_age_minutes": 60}))
-
-
-def test_a_host_that_no_pool_knows_fails() -> None:
-    async def body(world: Simulated) -> None:
-        found = await check_agent(world.azure, world.image_set, canary(world, "pil-0099"))
-        assert found.verdict == "fail"
-        assert "not registered in hp-pilot" in found.measured
-
-    simulated(body)
-
-
-def test_a_host_without_a_heartbeat_in_the_logs_fails() -> None:
-    async def body(world: Simulated) -> None:
-        found = await check_heartbeat(world.azure, world.image_set, canary(world, "pil-0099"))
-        assert (found.verdict, found.measured) == ("fail", "None from pil-0099.")
-
-    simulated(body)
-
-
-def test_a_host_that_went_silent_fails_by_the_broker_and_by_the_logs() -> None:
-    async def body(world: Simulated) -> None:
-        await patched(world)
-        name = machine(world).name
-        await world.azure.compute.deallocate("rg-avd-pilot", name)
+        patched(world)
+        await world.azure.compute.deallocate("rg-avd-pilot", HOST)
         await world.azure.clock.sleep(3600)
-        assert (await check_agent(world.azure, world.image_set, canary(world))).verdict == "fail"
-        assert (await check_heartbeat(world.azure, world.image_set, canary(world))).verdict == "fail"
+        found = await checked(world)
+        assert (found[AGENT].verdict, found[HEARTBEAT].verdict) == ("fail", "fail")
+        assert "last heard of" in found[AGENT].measured
 
     simulated(body)
 
 
-def test_logs_that_are_cut_off_say_nothing_and_do_not_pass() -> None:
+def test_a_host_that_comes_up_late_is_waited_for_and_no_longer_than_needed() -> None:
     async def body(world: Simulated) -> None:
-        world.cloud.logs.row_limit = 0
-        found = await check_heartbeat(world.azure, world.image_set, canary(world))
-        assert found.verdict == "unknown"
-        assert "in part" in found.measured
-
-    simulated(body)
-
-
-def test_a_check_that_azure_refuses_is_unknown_and_the_others_are_still_made() -> None:
-    async def body(world: Simulated) -> None:
-        name = machine(world).name
-        await patched(world)
-        await world.azure.compute.deallocate("rg-avd-pilot", name)
-        checks = by_name(await check_canary(world.azure, world.image_set, canary(world)))
-        assert checks[PATCHES].verdict == "unknown", "updates cannot be assessed on a machine that is off"
-        assert checks[PATCHES].remedy
-        assert len(checks) == 4
-
-    simulated(body)
-
-
-def test_a_canary_that_never_becomes_good_is_given_up_in_its_time_and_shown_as_it_is() -> None:
-    async def body(world: Simulated) -> None:
-        await patched(world)
-        before = world.azure.clock.now()
-        checks = await settle_canary(world.azure, world.image_set, canary(world, "pil-0099"))
-        waited = (world.azure.clock.now() - before).total_seconds() / 60
-        assert worst(checks) == "fail"
-        assert 30 <= waited < 40
-
-    simulated(body, small_image_set(checks={"settle_timeout_minutes": 30}))
-
-
-def test_a_canary_that_is_good_is_not_waited_for() -> None:
-    async def body(world: Simulated) -> None:
-        await patched(world)
+        patched(world)
+        await world.azure.compute.deallocate("rg-avd-pilot", HOST)
+        await world.azure.clock.sleep(3600)
+        await world.azure.compute.begin_start("rg-avd-pilot", HOST)
         before = world.azure.clock.now()
         assert worst(await settle_canary(world.azure, world.image_set, canary(world))) == "pass"
-        assert (world.azure.clock.now() - before).total_seconds() < 900
+        assert world.azure.clock.now() - before < timedelta(minutes=30)
 
     simulated(body)
+
+
+def test_a_host_that_never_comes_up_is_given_up_at_the_time_out() -> None:
+    async def body(world: Simulated) -> None:
+        before = world.azure.clock.now()
+        found = await settle_canary(world.azure, world.image_set, canary(world, "nobody"))
+        assert found[0].measured == "nobody is not registered in hp-pilot."
+        assert world.azure.clock.now() - before >= timedelta(minutes=60)
+
+    simulated(body)
+
+
+def test_logs_that_may_not_be_read_are_unknown() -> None:
+    async def body(world: Simulated) -> None:
+        patched(world)
+        await world.azure.clock.sleep(1800)
+        found = await checked(world)
+        assert (found[AGENT].verdict, found[HEARTBEAT].verdict, found[AGENT_LOG].verdict) == (
+            "pass",
+            "unknown",
+            "unknown",
+        )
+        assert "InsufficientAccessError" in found[HEARTBEAT].measured
+
+    denied = Fault(path="/query", times=99, status=403, code="InsufficientAccessError", message="No.")
+    simulated(body, faults=[denied])
+
+
+# Against scripted answers: what the simulated workspace does not do
+
+TABLE = {"name": "PrimaryResult", "columns": [{"name": "LastSeen", "type": "datetime"}], "rows": []}
+
+
+@pytest.fixture
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "s3cret")
+
+
+@pytest.mark.usefixtures("_secret")
+def test_an_answer_in_part_is_unknown() -> None:
+    async def body(azure: Azure, tiny: TinyAzure) -> None:
+        partial = {"tables": [TABLE], "error": {"code": "PartialError", "message": "a shard did not answer"}}
+        tiny.on("POST", "/query", partial)
+        image_set = small_image_set()
+        found = await check_heartbeat(azure, image_set, Canary(image_set.rings[0].pools[0], HOST))
+        assert found.verdict == "unknown"
+        assert "a shard did not answer" in found.measured
+
+    with_azure(body)
+
+
+@pytest.mark.usefixtures("_secret")
+def test_a_workspace_that_nobody_sends_agent_health_to_is_a_warning() -> None:
+    async def body(azure: Azure, tiny: TinyAzure) -> None:
+        words = "Failed to resolve table or column expression named 'WVDAgentHealthStatus'"
+        tiny.on("POST", "/query", refusal(400, "BadArgumentError", words))
+        image_set = small_image_set()
+        found = await check_agent_log(azure, image_set, Canary(image_set.rings[0].pools[0], HOST))
+        assert (found.verdict, found.name) == ("warn", AGENT_LOG)
+
+    with_azure(body)
