@@ -52,7 +52,8 @@ MISSING_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column 
 class Logs:
     """The workspace that all machines and host pools send their logs to.
 
-    `row_limit` is how many rows an answer may have before the rest is cut off and the answer says that it is partial.
+    `row_limit` is how many rows an answer may have before the rest is cut off and the answer says that it is partial;
+    `queries_at_once` how many queries a caller may send in a burst.
     """
 
     def __init__(self, cloud: "Cloud") -> None:
@@ -60,6 +61,7 @@ class Logs:
         self._rows = Rows(cloud, History(cloud))
         self._buckets: dict[str, Bucket] = {}
         self.row_limit = ROW_LIMIT
+        self.queries_at_once = QUERIES
 
     def routes(self) -> list[Route]:
         """The query route; it stands outside of any subscription."""
@@ -113,7 +115,9 @@ class Logs:
 
     def _throttle(self, caller: str) -> None:
         now = self._cloud.world.now
-        bucket = self._buckets.setdefault(caller, Bucket(QUERIES, QUERIES_PER_S, QUERIES, now))
+        bucket = self._buckets.setdefault(
+            caller, Bucket(self.queries_at_once, QUERIES_PER_S, self.queries_at_once, now)
+        )
         if wait := bucket.take(now):
             error = self._error(429, "ThrottledError", "You have sent too many queries. Please try again later.")
             error.headers["retry-after"] = str(math.ceil(wait))
