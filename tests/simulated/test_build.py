@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -210,6 +211,25 @@ def test_nothing_is_generalised_or_published_without_the_proof() -> None:
                 await ensure(world.azure, world.image_set, refresh)
         assert world.wire.sent("POST", "/deallocate") == world.wire.sent("POST", "/generalize") == 0
         assert await versions(world) == ["1.0.0"]
+
+    simulated(body)
+
+
+def test_the_password_that_sysprep_runs_under_stands_in_protected_fields_only_and_is_another_each_time() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await begun(world)
+        for ensure in STEPS[: STEPS.index(build.ensure_sysprepped) + 1]:
+            await ensure(world.azure, world.image_set, refresh)
+        passwords, rest = set(), ""
+        for exchange in world.cloud.journal.latest:
+            properties = (exchange["request"] or {}).get("properties", {})
+            passwords.add(properties.get("osProfile", {}).pop("adminPassword", None))
+            passwords.add(properties.pop("runAsPassword", None))
+            passwords |= {parameter["value"] for parameter in properties.pop("protectedParameters", None) or []}
+            rest += json.dumps(exchange, default=str)
+        secrets = passwords - {None}
+        assert len(secrets) == 2, "one that the machine was made with, one for sysprep"
+        assert [secret for secret in secrets if secret in rest] == []
 
     simulated(body)
 
