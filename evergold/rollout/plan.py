@@ -530,8 +530,11 @@ def _sleeps_open(host: Host) -> bool:
 
 
 def _not_frozen(view: View) -> tuple[str, ...]:
-    """Hosts that a rollout should replace and that bear no mark, where none at all does: it was never really started."""
-    return () if view.outdated else hosts_to_freeze(view.snapshot, view.target)
+    """Hosts that a rollout should replace, where none bears its mark: it was never really started."""
+    mark = f"{view.target.refresh}/"
+    if any(host.tags.get(tags.REPLACE, "").startswith(mark) for host in view.snapshot.hosts):
+        return ()
+    return hosts_to_freeze(view.snapshot, view.target)
 
 
 def _waiting_for(view: View) -> str:

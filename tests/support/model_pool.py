@@ -44,6 +44,7 @@ class Machine:
     users: list[User] = field(default_factory=list)
     left_at: datetime | None = None  # when its last user left
     drained_at: datetime | None = None
+    deleted_at: datetime | None = None
     fate: str = "good"  # what becomes of a new one: good, stillborn, mute or faulty
 
     @property
@@ -126,7 +127,7 @@ class ModelPool:
         self.now += timedelta(minutes=minutes)
         for machine in list(self.machines.values()):
             if machine.provisioning == "Deleting":
-                del self.machines[machine.name]
+                self._finish_deletion(machine)
             elif machine.power == "deallocating":
                 machine.power = "deallocated"
             elif machine.provisioning == "Creating" and self.now - machine.created >= BOOT:
@@ -134,6 +135,19 @@ class ModelPool:
             if machine.registered and machine.alive and machine.power == "running":
                 machine.heard = self.now
         self.homeless = {name: at for name, at in self.homeless.items() if self.now - at < RETURN}
+
+    def _finish_deletion(self, machine: Machine) -> None:
+        if machine.deleted_at is not None and self.now - machine.deleted_at >= BOOT:
+            del self.machines[machine.name]
+
+    def make_anew(self, machine: Machine) -> None:
+        """Somebody makes a host once more by hand: the same name and tags, another VM."""
+        machine.vm_id = f"another-{machine.vm_id}"
+        machine.users.clear()
+
+    def is_frozen(self, machine: Machine) -> bool:
+        """Whether it is the very machine that was there when the rollout began."""
+        return self.frozen.get(machine.name) == machine.vm_id
 
     def _boot(self, machine: Machine) -> None:
         machine.provisioning = "Failed" if machine.fate == "stillborn" else "Succeeded"
@@ -145,8 +159,6 @@ class ModelPool:
         if machine.serves and len(machine.users) < self.limit:
             machine.users.append(User(name, self.now))
             self.homeless.pop(name, None)
-            if name in self.moved and machine.name in self.frozen:
-                assert any(each.serves for each in self.of_pool_outdated()), "a moved user found only a closed host"
 
     def sign_out(self, machine: Machine) -> None:
         """Whoever came first goes home."""
@@ -158,8 +170,8 @@ class ModelPool:
         """Outdated machines that are in the pool and not kept."""
         return [
             machine
-            for name, machine in self.machines.items()
-            if name in self.frozen and machine.registered and tags.KEEP not in machine.tags
+            for machine in self.machines.values()
+            if self.is_frozen(machine) and machine.registered and tags.KEEP not in machine.tags
         ]
 
     @property
@@ -186,9 +198,7 @@ class ModelPool:
         machine = self.machines[action.host]
         assert tags.KEEP not in machine.tags, f"I5: {action} touches a host that somebody keeps"
         ours = machine.tags.get(tags.REFRESH) == REFRESH
-        assert ours or self.frozen.get(machine.name) == machine.vm_id, (
-            f"I5: {action} touches a host that was not frozen"
-        )
+        assert ours or self.is_frozen(machine), f"I5: {action} touches a host that was not frozen"
         {
             Kind.CHECK: self._check,
             Kind.ALLOW_SESSIONS: self._open,
@@ -225,8 +235,8 @@ class ModelPool:
 
     def _is_ours(self, machine: Machine) -> bool:
         """Whether the rollout has to see to it: made by it, or frozen into it and neither retired nor kept."""
-        if machine.name not in self.frozen:
-            return True
+        if not self.is_frozen(machine):
+            return tags.REFRESH in machine.tags
         return tags.RETIRED_AT not in machine.tags and tags.KEEP not in machine.tags
 
     def _check(self, machine: Machine, _: Action) -> None:
@@ -314,6 +324,7 @@ class ModelPool:
         self.spent.append(machine.name)
         machine.registered = machine.open = False
         machine.provisioning = "Deleting"
+        machine.deleted_at = self.now
 
 
 def old_machine(number: int, *, is_open: bool = True, kept: bool = False) -> Machine:

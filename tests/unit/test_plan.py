@@ -217,7 +217,7 @@ def test_a_rollout_whose_hosts_were_never_marked_is_not_done() -> None:
 def test_the_first_host_is_the_canary_and_nothing_else_happens_until_it_serves() -> None:
     first = decide(*FOUR_OLD, policy=Policy(surge=4))
     assert [(action.kind, action.host) for action in first.actions] == [(Kind.CREATE, "pil-001")]
-    waiting = decide(*FOUR_OLD, new("pil-001", registered=False), policy=Policy(surge=4))
+    waiting = decide(*FOUR_OLD, new("pil-001", registered=False), policy=Policy(surge=4, floor_percent=0))
     assert waiting.actions == ()
     assert waiting.waiting_for == "pil-001 to come up"
     assert waiting.until == ago(30) + timedelta(minutes=90)
@@ -432,7 +432,14 @@ def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back
 
 
 def test_a_failed_host_that_is_being_deleted_is_not_counted_twice() -> None:
-    assert decide(*FOUR_OLD, new("n", provisioning_state="Deleting"), failures_before=1).halted is None
+    going = new("n", provisioning_state="Deleting", tagged={tags.FAILED: "no patches"})
+    assert decide(*FOUR_OLD, going, failures_before=1).halted is None
+
+
+def test_an_unchecked_host_that_the_broker_opened_is_no_capacity() -> None:
+    unchecked = new("n2", allow_new_session=True)
+    result = decide(*FOUR_OLD, serving("n1"), unchecked, policy=Policy(surge=2, floor_percent=100))
+    assert told(result, Kind.DRAIN) == ["n2", "a"]
 
 
 def test_a_failed_host_with_somebody_on_it_is_not_deleted() -> None:
