@@ -127,9 +127,9 @@ class Desktop:
         return session
 
     def _host_for(self, pool: Pool) -> SessionHost | None:
-        usable = sorted((host for host in pool.hosts.values() if host.usable), key=lambda host: host.name)
-        most = pool.load_balancer == "DepthFirst"
-        return min(usable, key=lambda host: -len(host.sessions) if most else len(host.sessions), default=None)
+        usable = (host for host in pool.hosts.values() if host.usable)
+        sign = -1 if pool.load_balancer == "DepthFirst" else 1
+        return min(usable, key=lambda host: (sign * len(host.sessions), host.name), default=None)
 
     def leave(self, pool: Pool, user: str, *, disconnect: bool = False) -> None:
         """A user signs out by themselves, or only disconnects."""

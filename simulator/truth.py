@@ -60,6 +60,7 @@ class Truth:
         self._lowest: dict[str, int] = {}
         self._lowest_served: dict[str, int] = {}
         self._machines: dict[str, list[str]] = {}
+        self._measuring: set[str] = set()
         self.samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
         self._world.listen(SessionChanged, self._session_changed)
         self._world.listen(SignInRefused, self._sign_in_refused)
@@ -113,7 +114,7 @@ class Truth:
             self._signed_out(news)
         elif news.state == "SignedOut" and self._was_warned(news, timedelta(0)):
             self._left_when_warned += 1
-        self._measure(news.pool)
+        self._measure_soon(news.pool)
 
     def _signed_out(self, news: SessionChanged) -> None:
         now, user = self._world.now, (news.pool, news.user)
@@ -144,7 +145,14 @@ class Truth:
     def _pool_changed(self, news: PoolChanged) -> None:
         self._measure(news.pool)
 
+    def _measure_soon(self, name: str) -> None:
+        """Sessions come and go all the time, and take no slot away from the pool: once a minute is often enough."""
+        if name not in self._measuring:
+            self._measuring.add(name)
+            self._world.after(SAMPLE_EVERY.total_seconds(), lambda: self._measure(name))
+
     def _measure(self, name: str) -> None:
+        self._measuring.discard(name)
         for pool in self._cloud.desktop.pools.values():
             if pool.name == name:
                 self._note(pool)
