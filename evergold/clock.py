@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -95,6 +95,20 @@ async def sleep_until(clock: Clock, moment: datetime) -> None:
     remaining = (moment - clock.now()).total_seconds()
     if remaining > 0:
         await clock.sleep(remaining)
+
+
+async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Do some work, or raise TimeoutError and cancel it once it has taken this much of the clock's time."""
+    working, alarm = asyncio.ensure_future(work), asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({working, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise TimeoutError
+    finally:
+        for each in (working, alarm):
+            each.cancel()
+        await asyncio.gather(working, alarm, return_exceptions=True)
 
 
 class StuckError(RuntimeError):

@@ -23,17 +23,21 @@ log = logging.getLogger("evergold.refresh")
 
 
 @flow(name="refresh-image", flow_run_name="refresh {image_set}", persist_result=False)
-async def refresh_image(image_set: str, notes: str = "") -> None:
+async def refresh_image(image_set: str, notes: str = "", give_up: str = "") -> None:
     """Build, prove, approve and roll out a new image version.
 
     Args:
         image_set: Name of the image set: a file in deployments/image_sets, without .yaml.
         notes: Why this refresh, for whoever looks at the image version later. Kept on it.
+        give_up: Id of a refresh that is unfinished and not approved, such as office-20261112-2000: it is rejected and removed, and a
+            new one begins. Left empty, an unfinished refresh is gone on with.
 
     """
     loaded = load_image_set(image_set)
     async with connect_for(loaded) as azure:
         await image.preflight(azure, loaded)
+        if give_up:
+            await image.give_up(azure, loaded, give_up)
         refresh = await image.begin(azure, loaded)
         candidate = await image.build_and_publish(azure, loaded, refresh, notes)
         decision = candidate.decision or await decide(azure, loaded, refresh, candidate)
@@ -54,7 +58,8 @@ async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate:
     if not evidence.passed:
         raise EvidenceError(
             f"{image_set.name} {candidate.version} did not pass its checks on {canary}, so nobody was asked to approve it.\n\n"
-            f"{evidence.to_markdown()}\nWhat to do: mend the cause and start this run again; it checks again."
+            f"{evidence.to_markdown()}\nWhat to do: where the cause is not in the image, mend it and start this run again, and it "
+            f"checks again; otherwise start a new run that gives up {refresh.id}, which rejects this version and builds the next."
         )
     plans = await rollout.describe_plan(azure, image_set, refresh)
     log.info("Waiting for an approval of %s %s on evidence %s", image_set.name, candidate.version, evidence.digest[:12])

@@ -8,11 +8,13 @@ from prefect.cache_policies import NO_CACHE
 
 from evergold.azure import Azure
 from evergold.azure.galleries import Replication
+from evergold.clock import within
 from evergold.config.models import CustomiseStep, ImageSet
 from evergold.images import build, publish
 from evergold.images.publish import Candidate, Decision
-from evergold.images.refresh import Refresh, begin_refresh, end_refresh
+from evergold.images.refresh import Refresh, begin_refresh, current_refresh, end_refresh
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
+from tasks.rollout import remove_canary
 
 log = logging.getLogger("evergold.images")
 
@@ -35,19 +37,39 @@ async def begin(azure: Azure, image_set: ImageSet) -> Refresh:
 
 
 async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> Candidate:
-    """The candidate: found where it is whole already, built and published otherwise. Leaves no build machine behind."""
+    """The candidate: found where it is whole already, built and published otherwise. Leaves no build machine behind.
+
+    A build that fails leaves its machine, so that a person can look and the next run goes on from the step that failed.
+    """
     candidate = await publish.find_candidate(azure, image_set, refresh)
     if candidate is None:
-        await create_build_machine(azure, image_set, refresh)
-        for step in image_set.customise:
-            await customise(azure, image_set, refresh, step)
-        await prepare(azure, image_set, refresh)
-        await read_manifest(azure, image_set, refresh)
-        await sysprep(azure, image_set, refresh)
-        await generalize(azure, image_set, refresh)
+        minutes = image_set.build.timeout_minutes
+        try:
+            await within(azure.clock, minutes * 60, build_image(azure, image_set, refresh))
+        except TimeoutError:
+            raise BuildTimeoutError(
+                f"The image was not built within {minutes} minutes (build.timeout_minutes). The machine {refresh.vm_name} in "
+                f"{image_set.build.resource_group} is left as it is. What to do: look at its run commands; start this run again, "
+                "and it goes on from the step that was not done."
+            ) from None
         candidate = await publish_candidate(azure, image_set, refresh, notes)
     await remove_build_machine(azure, image_set, refresh)
     return candidate
+
+
+class BuildTimeoutError(Exception):
+    """A build took longer than its image set allows; says what is left of it."""
+
+
+async def build_image(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The build machine is customised, generalised with proof, and off."""
+    await create_build_machine(azure, image_set, refresh)
+    for step in image_set.customise:
+        await customise(azure, image_set, refresh, step)
+    await prepare(azure, image_set, refresh)
+    await read_manifest(azure, image_set, refresh)
+    await sysprep(azure, image_set, refresh)
+    await generalize(azure, image_set, refresh)
 
 
 @task(name="create build machine", cache_policy=NO_CACHE)
@@ -139,6 +161,29 @@ async def reject(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """The candidate is marked rejected and stays excluded from latest."""
     await publish.ensure_rejected(azure, image_set, refresh)
     log.info("Rejected: nobody gets %s %s", image_set.name, refresh.version)
+
+
+async def give_up(azure: Azure, image_set: ImageSet, refresh_id: str) -> None:
+    """Nothing of this unfinished refresh is in the way of a new one: its version is rejected, its machines are gone.
+
+    Does nothing where another refresh is under way, or none: so a run that gave one up and is started again does not give up its
+    own. One that was approved is not given up, since its hosts may serve. Raises PreflightError.
+    """
+    refresh = await current_refresh(azure, image_set)
+    if refresh is None or refresh.id != refresh_id:
+        return
+    candidate = await publish.find_version(azure, image_set, refresh.version)
+    if candidate is not None and candidate.state in ("approved", "promoted"):
+        raise PreflightError(
+            f"Refresh {refresh.id} was approved by {candidate.decision.by if candidate.decision else 'somebody'}: hosts may serve on it "
+            "already, so it is not given up. Nothing was changed. What to do: start this run without `give up`: it goes on."
+        )
+    log.info("Refresh %s is given up", refresh.id)
+    await remove_canary(azure, image_set, refresh)
+    await remove_build_machine(azure, image_set, refresh)
+    if candidate is not None:
+        await reject(azure, image_set, refresh)
+    await end(azure, image_set, refresh)
 
 
 @task(name="end refresh", cache_policy=NO_CACHE)

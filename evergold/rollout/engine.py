@@ -105,7 +105,8 @@ async def _begin(place: Place) -> Place:
     names = hosts_to_freeze(snapshot, target)
     for host in snapshot.hosts:
         if host.name in names:
-            frozen = {tags.REPLACE: tags.frozen_value(target.refresh, host.vm_id)}
+            # With the pool's id: once it is out of the pool, that is how it is still known to belong to it.
+            frozen = {tags.REPLACE: tags.frozen_value(target.refresh, host.vm_id), tags.POOL: str(place.pool_id)}
             if not host.allow_new_session:
                 frozen[tags.WAS_DRAINED] = target.refresh
             await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)

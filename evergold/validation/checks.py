@@ -21,12 +21,10 @@ from evergold.azure.ids import host_pool_id, vm_id
 from evergold.azure.logs import Partial, Row
 from evergold.config.models import ImageSet, Pool
 from evergold.validation.queries import Value, query
-from evergold.validation.verdicts import Check, Verdict, worst
+from evergold.validation.verdicts import Check, Verdict
 
 log = logging.getLogger("evergold.validation")
 
-LOOK_EVERY_S = 60
-WAIT_FOR_LOGS_MINUTES = 10
 SERVING = ("Available", "NeedsAssistance")  # the broker sends people to hosts in these states
 WORST_PATCHES = ("Critical", "Security")
 AGENT = "AVD agent"
@@ -48,29 +46,6 @@ class Canary:
 async def check_canary(azure: Azure, image_set: ImageSet, canary: Canary) -> tuple[Check, ...]:
     """Every check once. Takes as long as an assessment of updates, some minutes at most."""
     settling = await _settling(azure, image_set, canary)
-    return (*settling, await _looked(PATCHES, partial(check_patches, azure, image_set, canary)))
-
-
-async def settle_canary(azure: Azure, image_set: ImageSet, canary: Canary) -> tuple[Check, ...]:
-    """Every check, the canary having been given time to come up: as soon as all is well, or what stands at the time-out.
-
-    The agent updates itself after its first start, and logs arrive late, so what fails at first is looked at again until
-    `checks.settle_timeout_minutes` have passed.
-    """
-    deadline = azure.clock.now() + timedelta(minutes=image_set.checks.settle_timeout_minutes)
-    told: list[str] = []
-    while True:
-        settling = await _settling(azure, image_set, canary)
-        if worst(settling) == "warn":
-            # Nothing fails. A log that nobody collects is not waited for to the end.
-            deadline = min(deadline, azure.clock.now() + timedelta(minutes=WAIT_FOR_LOGS_MINUTES))
-        if worst(settling) == "pass" or azure.clock.now() >= deadline:
-            break
-        waiting = [f"{check.name}: {check.measured}" for check in settling if check.verdict != "pass"]
-        if waiting != told:
-            log.info("%s is not ready yet: %s", canary.host, "; ".join(waiting))
-        told = waiting
-        await azure.clock.sleep(LOOK_EVERY_S)
     return (*settling, await _looked(PATCHES, partial(check_patches, azure, image_set, canary)))
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from evergold.validation.verdicts import Check
-
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import MarketplaceImage
 from evergold.azure.galleries import Definition, replication_of
@@ -22,6 +20,7 @@ from evergold.azure.ids import ResourceId, image_version_id
 from evergold.config.load import load_environment
 from evergold.config.models import GalleryVersionSource, ImageSet, Pool
 from evergold.config.permissions import ScopeKind, actions_needed
+from evergold.validation.verdicts import Check
 
 # Azure keeps five addresses of every subnet for itself (learn.microsoft.com, "Azure Virtual Network FAQ").
 RESERVED_ADDRESSES = 5

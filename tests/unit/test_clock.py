@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergold.clock import LoopClock, RealClock, ScaledClock, StuckError, VirtualTimeLoop, run_virtual, sleep_until
+from evergold.clock import (
+    LoopClock,
+    RealClock,
+    ScaledClock,
+    StuckError,
+    VirtualTimeLoop,
+    run_virtual,
+    sleep_until,
+    within,
+)
 
 EPOCH = datetime(2026, 11, 12, 20, tzinfo=UTC)
 
@@ -109,3 +118,30 @@ def test_sleeping_until_a_moment_that_has_passed_returns_at_once() -> None:
         return clock.now()
 
     assert run_virtual(late, EPOCH) == EPOCH + timedelta(minutes=5)
+
+
+def test_work_that_is_done_in_time_gives_its_result() -> None:
+    async def body(clock: LoopClock) -> None:
+        async def work() -> int:
+            await clock.sleep(5)
+            return 7
+
+        assert await within(clock, 10, work()) == 7
+
+    run_virtual(body, EPOCH)
+
+
+def test_work_that_takes_too_long_on_the_clock_is_cancelled() -> None:
+    async def body(clock: LoopClock) -> None:
+        finished = []
+
+        async def work() -> None:
+            await clock.sleep(20)
+            finished.append(True)
+
+        with pytest.raises(TimeoutError):
+            await within(clock, 10, work())
+        await clock.sleep(60)
+        assert not finished
+
+    run_virtual(body, EPOCH)
