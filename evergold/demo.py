@@ -36,6 +36,8 @@ IMAGE_SET = "office"
 DEPLOYMENT = "refresh-image/refresh-image"
 STATE = Path(".evergold/demo")
 LOOK_EVERY_S = 0.5
+# What a host's own task run logs repeats, host by host, what the rollout logs.
+HOST_LOGGER = "evergold.host"
 # Logs reach the server a little after they were written, and not always in order.
 LOGS_MAY_BE_LATE = timedelta(seconds=20)
 
@@ -119,9 +121,11 @@ async def _show_logs(watch: Watch) -> None:
         sort=LogSort.TIMESTAMP_ASC,
     )
     for log in logs:
-        if log.id in watch.shown or not log.name.startswith("evergold"):
+        if log.id in watch.shown:
             continue
         watch.shown.add(log.id)
+        if not log.name.startswith("evergold") or log.name == HOST_LOGGER:
+            continue
         watch.since = max(watch.since, log.timestamp)
         for line in log.message.splitlines():
             print(f"  {watch.clock.at(log.timestamp):%a %H:%M}  {line}", flush=True)

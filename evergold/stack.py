@@ -99,20 +99,17 @@ class Stack:
         self.prefect_url = f"http://127.0.0.1:{_free_port()}"
         self.simulator_url = f"https://localhost:{_free_port()}"
         shutil.copytree(REPOSITORY / "deployments", self.state / "deployments")
-        self._run(
-            "prefect-server",
-            _prefect("server", "start", "--host", "127.0.0.1", "--port", self.prefect_url.rpartition(":")[2]),
-        )
-        self.start_simulator()
-        await self._until("simulator", self._simulator_is_up)
-        self._point_environment_at_simulator()
+        port = self.prefect_url.rpartition(":")[2]
+        self._run("prefect-server", _prefect("server", "start", "--host", "127.0.0.1", "--port", port))
         await self._until("prefect-server", self._server_is_up)
         self.start_worker()
         await self._until("worker", self._pool_is_there)
         await self._deploy()
+        # Last, because its time begins to run at once.
+        await self.start_simulator()
 
-    def start_simulator(self) -> None:
-        """Starts the simulated Azure."""
+    async def start_simulator(self) -> None:
+        """Starts the simulated Azure, and lets the environment `simulator` point at it."""
         port = self.simulator_url.rpartition(":")[2]
         more = ["--journal", str(self.journal_path)] if self.journal else []
         self._run(
@@ -122,6 +119,8 @@ class Stack:
                 *("--state", str(self.state / "simulator"), "--speed", str(self.speed), *more),
             ],
         )
+        await self._until("simulator", self._simulator_is_up)
+        self._point_environment_at_simulator()
 
     def clock(self) -> ScaledClock:
         """The simulated world's time."""

@@ -30,6 +30,7 @@ from evergold.validation.checks import Canary, check_canary
 from evergold.validation.verdicts import Evidence, judge_difference
 
 log = logging.getLogger("evergold.rollout")
+host_log = logging.getLogger("evergold.host")
 
 DEPLOYMENT = "roll-out-image/roll-out-image"
 AT_REST = ("retired", "serving")
@@ -199,7 +200,7 @@ async def replace_host(name: str, steps: "asyncio.Queue[Note | None]") -> str:
     state = "unseen"
     while (note := await steps.get()) is not None:
         if note.state != state:
-            log.info("%s: %s: %s", name, note.state, note.reason)
+            host_log.info("%s: %s: %s", name, note.state, note.reason)
         state = note.state
         if state == "retired":
             break

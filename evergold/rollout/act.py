@@ -122,20 +122,26 @@ async def allow_sessions(place: Place, host: Host, action: Action) -> None:
 
 
 async def warn(place: Place, host: Host, action: Action) -> None:
-    """Tells the users that the action names, then notes when. In this order: nobody is ever signed out on a note alone."""
+    """Tells the users that the action names, and any who came since, then notes when.
+
+    In this order, and noted only when a fresh list shows nobody untold: no one is ever signed out on a note alone.
+    """
     minutes = place.policy.warn_minutes
     template = place.image_set.rollout.warning_message
     body = template.format(
         minutes=minutes, reason=f"An update of {place.image_set.description or place.image_set.name}"
     )
-    for session in action.sessions:
-        await place.azure.desktops.send_message(
-            place.pool.resource_group, place.pool.name, _registered(host), session, MESSAGE_TITLE, body
-        )
+    group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
+    told = {session.id for session in host.sessions} - set(action.sessions)
+    before = len(told)
+    while untold := await _sessions_now(place, name) - told:
+        for session in sorted(untold):
+            await place.azure.desktops.send_message(group, pool, name, session, MESSAGE_TITLE, body)
+        told |= untold
     moment = tags.format_time(place.azure.clock.now())
-    warned = int(host.tags.get(tags.WARNED_USERS, "0")) + len(action.sessions)
+    warned = _count(host, tags.WARNED_USERS) + len(told) - before
     await _tag(place, host, {tags.WARNED_AT: moment, tags.WARNED_USERS: str(warned)})
-    log.info("%s: told %d users that they have %d minutes: %s", host.name, len(action.sessions), minutes, action.reason)
+    log.info("%s: told %d users that they have %d minutes: %s", host.name, len(told) - before, minutes, action.reason)
 
 
 async def sign_out(place: Place, host: Host, action: Action) -> None:
@@ -145,7 +151,7 @@ async def sign_out(place: Place, host: Host, action: Action) -> None:
     if warned is None or place.azure.clock.now() - warned < timedelta(minutes=place.policy.warn_minutes):
         raise Deferred(f"{host.name}: its users have not had their {place.policy.warn_minutes} minutes yet")
     leaving = [session for session in host.sessions if session.id in action.sessions]
-    moved = int(host.tags.get(tags.MOVED_USERS, "0")) + len(leaving)
+    moved = _count(host, tags.MOVED_USERS) + len(leaving)
     await _tag(place, host, {tags.MOVED_USERS: str(moved)})
     for session in leaving:
         await place.azure.desktops.sign_out(place.pool.resource_group, place.pool.name, _registered(host), session.id)
@@ -189,6 +195,18 @@ async def delete_failed(place: Place, host: Host, action: Action) -> None:
         await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
     await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
     log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, len(spent), action.reason)
+
+
+async def _sessions_now(place: Place, name: str) -> set[str]:
+    """The ids of the sessions on a host, asked for now."""
+    listed = await place.azure.desktops.list_user_sessions_on(place.pool.resource_group, place.pool.name, name)
+    return {short_name(session.name) for session in listed}
+
+
+def _count(host: Host, tag: str) -> int:
+    """The number in a tag; 0 where there is none, or none that can be read."""
+    value = host.tags.get(tag, "")
+    return int(value) if value.isdigit() else 0
 
 
 async def _tag(place: Place, host: Host, values: dict[str, str], remove: tuple[str, ...] = ()) -> None:
