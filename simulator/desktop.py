@@ -211,6 +211,10 @@ class Desktop:
         self._examine(host, machine)
 
     def _examine(self, host: SessionHost, machine: "Machine") -> None:
+        self._judge(host, machine)
+        self.tell_changed(host.pool)
+
+    def _judge(self, host: SessionHost, machine: "Machine") -> None:
         """The agent's health checks decide the status; while some fail, it looks again."""
         contents = machine.contents
         joined = () if contents.entra_joined else ("AADJoinedHealthCheck",)
@@ -221,7 +225,6 @@ class Desktop:
             self._while_up(host, machine, LOOK_AGAIN_S, lambda: self._examine(host, machine))
         elif "silent" in contents.defects:
             self._while_up(host, machine, FALLS_SILENT_AFTER_S, lambda: self._fall_silent(host))
-        self.tell_changed(host.pool)
 
     def _fall_silent(self, host: SessionHost) -> None:
         host.beating_until = self.world.now
@@ -337,7 +340,7 @@ class Desktop:
         )
         host = self._register(pool, machine, "Available")
         host.status_since = host.beating_since = host.updated = self._long_ago(1)
-        self._examine(host, machine)
+        self._judge(host, machine)
 
     def _long_ago(self, days: float) -> datetime:
         return self.world.now - timedelta(days=days)

@@ -10,7 +10,7 @@ It listens; it never acts. `report()` says in a sentence how things went and lis
 """
 
 from collections import Counter, defaultdict, deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,8 @@ class Truth:
         slots = pool.open_slots
         sample = Sample(self._world.now, slots, slots + draining, pool.session_count, len(pool.hosts))
         samples = self.samples[pool.name]
+        if samples and replace(sample, at=samples[-1].at) == samples[-1]:
+            return
         if len(samples) > 1 and sample.at - samples[-2].at < SAMPLE_EVERY:
             samples[-1] = sample
         else:
