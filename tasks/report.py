@@ -78,14 +78,14 @@ def _markdown(image_set: ImageSet, refresh: Refresh, decision: Decision, reports
     kept = [f"| {host} | {r.pool} | {until} |" for r in reports for host, until in r.retained]
     return f"""# {image_set.name} {refresh.version}: {done} of {hosts} hosts on the new version
 
-{moved} users were signed out, each after a warning ({warned} warnings). Version {refresh.version} is now the latest.
+{_treated(warned, moved)} Version {refresh.version} is now the latest.
 
 | host pool | on {refresh.version} | retained | users warned | users signed out | lowest capacity |
 | --- | --- | --- | --- | --- | --- |
 {rows}
 
 Built from `{refresh.source}`. Approved by {decision.by} on {decision.at:%Y-%m-%d %H:%M} UTC, on evidence `{decision.digest[:12]}`\
-{f": {decision.reason}" if decision.reason else ""}.
+{f": {decision.reason.rstrip('.')}" if decision.reason else ""}.
 
 ## The way back
 
@@ -95,3 +95,10 @@ These hosts are switched off and kept until the time given; `retire-hosts` then 
 | --- | --- | --- |
 {chr(10).join(kept) or "| none | | |"}
 """
+
+
+def _treated(warned: int, moved: int) -> str:
+    """What the users met, in a sentence."""
+    if not warned:
+        return "Nobody was warned or signed out: every host went when its last user had left."
+    return f"{warned} users were warned; {moved} of them were then signed out, the others had left by themselves."

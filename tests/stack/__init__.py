@@ -1,0 +1,1 @@
+"""Whole refreshes on a real Prefect server, with a real worker, against the simulated Azure over TLS."""

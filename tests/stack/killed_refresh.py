@@ -1,0 +1,142 @@
+"""Runs a refresh whose processes are killed (-9) in the build, while it is suspended, and in the rollout, and started again each time."""
+
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psutil
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import LogFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Scheduled
+
+from evergold.clock import RealClock
+from evergold.stack import Stack
+from tests.stack.browser import approve_in_browser
+
+LIMIT_S = 240
+CHROMIUM = shutil.which("chromium")
+
+
+@dataclass
+class KilledRefresh:
+    """What came of it."""
+
+    stack: Stack
+    run: UUID
+    killed: list[str] = field(default_factory=list)
+    question: str = ""
+    seen_after_resume: str = ""
+    final_state: str = ""
+    report: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+    truth: dict[str, Any] = field(default_factory=dict)
+    tries_of_rollouts: dict[str, int] = field(default_factory=dict)
+
+
+async def run_killed_refresh(stack: Stack) -> KilledRefresh:
+    """The whole story; everything is still up when it returns."""
+    await stack.start()
+    async with stack.prefect() as client:
+        deployment = await client.read_deployment_by_name("refresh-image/refresh-image")
+        run = await client.create_flow_run_from_deployment(deployment.id, parameters={"image_set": "office"})
+        story = KilledRefresh(stack, run.id)
+
+        await _until(stack, lambda: _has_logged(client, run.id, "customise-install-apps done"))
+        story.killed.append(await _kill_process_of(client, stack, run.id))
+        await client.set_flow_run_state(run.id, Scheduled(), force=True)
+
+        await _until(stack, lambda: _is_suspended(client, run.id))
+        stack.kill("worker")
+        story.killed.append("worker")
+        stack.start_worker()
+        story.question = await _question(client, run.id)
+        if CHROMIUM:
+            story.seen_after_resume = await approve_in_browser(stack, run.id, CHROMIUM)
+        else:
+            answer = {"decision": "approve", "name": "Ada", "reason": ""}
+            await client.resume_flow_run(run.id, run_input=answer)
+
+        child = await _until(stack, lambda: _rollout_that_drains(client))
+        story.killed.append(await _kill_process_of(client, stack, child))
+        await _until(stack, lambda: _has_ended(client, run.id))
+        await _look_at_the_end(client, story)
+    return story
+
+
+async def _look_at_the_end(client: PrefectClient, story: KilledRefresh) -> None:
+    run = await client.read_flow_run(story.run)
+    story.final_state = f"{run.state.name}: {run.state.message}" if run.state else "none"
+    for each in await client.read_flow_runs():
+        pool = each.parameters.get("pool")
+        if pool:
+            story.tries_of_rollouts[pool] = story.tries_of_rollouts.get(pool, 0) + 1
+    artifacts = await client.read_artifacts()
+    story.report = next((str(a.data) for a in artifacts if a.key == "refresh-office"), "")
+    async with story.stack.simulator_client() as world:
+        story.state = (await world.get("/state")).json()
+        story.truth = (await world.get("/truth")).json()
+
+
+async def _until(stack: Stack, look: Callable[[], Awaitable[Any]]) -> Any:
+    clock = RealClock()
+    started = clock.now()
+    while not (found := await look()):
+        stack.fail_if_dead()
+        waited = (clock.now() - started).total_seconds()
+        assert waited < LIMIT_S, f"Nothing came of it within {LIMIT_S} s; logs in {stack.state}"
+        await clock.sleep(0.3)
+    return found
+
+
+async def _logs(client: PrefectClient, run: UUID) -> list[str]:
+    logs = await client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [run]}}), limit=200)
+    return [log.message for log in logs]
+
+
+async def _has_logged(client: PrefectClient, run: UUID, text: str) -> bool:
+    return any(text in message for message in await _logs(client, run))
+
+
+async def _is_suspended(client: PrefectClient, run: UUID) -> bool:
+    state = (await client.read_flow_run(run)).state
+    assert state is None or not state.is_failed(), state.message if state else ""
+    return state is not None and state.is_paused()
+
+
+async def _has_ended(client: PrefectClient, run: UUID) -> bool:
+    state = (await client.read_flow_run(run)).state
+    return state is not None and state.is_final()
+
+
+async def _rollout_that_drains(client: PrefectClient) -> UUID | None:
+    runs: list[FlowRun] = await client.read_flow_runs()
+    for run in runs:
+        if run.parameters.get("pool") and await _has_logged(client, run.id, "removed from the pool"):
+            return run.id
+    return None
+
+
+async def _question(client: PrefectClient, run: UUID) -> str:
+    state = (await client.read_flow_run(run)).state
+    keys = state.state_details.run_input_keyset if state else None
+    return await client.read_flow_run_input(run, keys["description"]) if keys else ""
+
+
+async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> str:
+    """Kills the process that a flow run runs in, as a power cut would, and waits until the worker has noticed."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
+                process.kill()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+    async def crashed() -> bool:
+        state = (await client.read_flow_run(run)).state
+        return state is not None and state.is_crashed()
+
+    await _until(stack, crashed)
+    return (await client.read_flow_run(run)).name
