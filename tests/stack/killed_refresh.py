@@ -126,7 +126,11 @@ async def _question(client: PrefectClient, run: UUID) -> str:
 
 
 async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> str:
-    """Kills the process that a flow run runs in, as a power cut would, and waits until the worker has noticed."""
+    """Kills the process that a flow run runs in, as a power cut would, and waits until the worker has reported it.
+
+    The run is Crashed some seconds before that report, which makes it Crashed once more: whoever starts it again in between
+    has it Crashed under its new process (Prefect 3.9.1).
+    """
     for process in psutil.process_iter():
         try:
             if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
@@ -134,9 +138,5 @@ async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> st
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
-    async def crashed() -> bool:
-        state = (await client.read_flow_run(run)).state
-        return state is not None and state.is_crashed()
-
-    await _until(stack, crashed)
+    await _until(stack, lambda: _has_logged(client, run, "as crashed"))
     return (await client.read_flow_run(run)).name
