@@ -133,10 +133,10 @@ async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> st
     """
     for process in psutil.process_iter():
         try:
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):  # the engine, and what supervises it
                 process.kill()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
-    await _until(stack, lambda: _has_logged(client, run, "as crashed"))
+    await _until(stack, lambda: _has_logged(client, run, "exceeded its memory allocation"))
     return (await client.read_flow_run(run)).name
