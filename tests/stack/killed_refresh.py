@@ -14,7 +14,7 @@ from prefect.states import Scheduled
 
 from evergold.clock import RealClock
 from evergold.stack import Stack
-from tests.stack.browser import approve_in_browser
+from tests.stack.browser import approve_in_browser, picture_of
 
 LIMIT_S = 240
 CHROMIUM = shutil.which("chromium")
@@ -60,8 +60,12 @@ async def run_killed_refresh(stack: Stack) -> KilledRefresh:
             await client.resume_flow_run(run.id, run_input=answer)
 
         child = await _until(stack, lambda: _rollout_that_drains(client))
+        if CHROMIUM:
+            await picture_of(stack, f"{stack.simulator_url}/", "simulator", CHROMIUM)
         story.killed.append(await _kill_process_of(client, stack, child))
         await _until(stack, lambda: _has_ended(client, run.id))
+        if CHROMIUM:
+            await picture_of(stack, f"{stack.prefect_url}/v2/runs/flow-run/{run.id}", "run-graph", CHROMIUM)
         await _look_at_the_end(client, story)
     return story
 

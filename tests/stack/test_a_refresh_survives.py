@@ -1,0 +1,65 @@
+"""What is left of a refresh that was killed in the build, while it was suspended, and in the rollout, and started again each time."""
+
+import shutil
+
+import pytest
+
+from tests.contracts import checkers
+from tests.stack.killed_refresh import KilledRefresh
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
+
+
+def test_it_was_killed_in_build_suspension_and_rollout(killed_refresh: KilledRefresh) -> None:
+    assert killed_refresh.killed == ["refresh office", "worker", "roll out office 1.2.0 to hp-pilot"]
+
+
+def test_it_ends_completed(killed_refresh: KilledRefresh) -> None:
+    assert killed_refresh.final_state.startswith("Completed"), killed_refresh.final_state
+
+
+def test_every_host_is_on_the_new_version_once(killed_refresh: KilledRefresh) -> None:
+    assert "12 of 12 hosts on the new version" in killed_refresh.report
+    assert [len(in_pool(killed_refresh, pool)) for pool in ("hp-pilot", "hp-office")] == [6, 6]
+    assert set(killed_refresh.truth["machines"].values()) == {1}, "no machine was made twice"
+
+
+def test_nobody_was_harmed(killed_refresh: KilledRefresh) -> None:
+    assert killed_refresh.truth["violations"] == []
+
+
+def test_the_crashed_rollout_was_started_again_by_the_refresh(killed_refresh: KilledRefresh) -> None:
+    assert killed_refresh.tries_of_rollouts == {"hp-pilot": 2, "hp-office": 1}
+
+
+def test_no_build_machine_is_left(killed_refresh: KilledRefresh) -> None:
+    assert [name for name in killed_refresh.truth["machines"] if name.startswith("evg-")] != []
+    assert killed_refresh.machines == sorted(name for name in killed_refresh.machines if name[:3] in ("pil", "off"))
+
+
+def test_the_question_shows_what_was_found(killed_refresh: KilledRefresh) -> None:
+    for text in ("office 1.2.0", "AVD agent", "heartbeat in Log Analytics", "critical and security updates", "hp-office"):
+        assert text in killed_refresh.question
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here: install Debian's package chromium")
+def test_a_person_approved_it_in_the_browser(killed_refresh: KilledRefresh) -> None:
+    assert "Approved by Ada" in killed_refresh.report
+
+
+@pytest.mark.skipif(not checkers.FOLDER.is_dir(), reason="the published contracts are not here: set EVERGOLD_CONTRACTS")
+def test_every_exchange_with_azure_holds_to_the_published_contracts(killed_refresh: KilledRefresh) -> None:
+    found = checkers.check_bodies(killed_refresh.stack.journal_path)
+    assert found.violations == 0, found.printed
+    assert found.coverage >= 0.8
+
+
+@pytest.mark.skipif(not checkers.OAV, reason="Microsoft's validator is not here: set EVERGOLD_OAV to the folder it is installed in")
+def test_every_exchange_passes_microsofts_own_validator(killed_refresh: KilledRefresh) -> None:
+    found = checkers.check_with_oav(killed_refresh.stack.journal_path)
+    assert found.violations == 0, found.printed
+
+
+def in_pool(refresh: KilledRefresh, pool: str) -> list[str]:
+    """The names of the hosts that the broker knows."""
+    return [host["name"] for each in refresh.state["pools"] if each["name"] == pool for host in each["hosts"] if host["status"]]
