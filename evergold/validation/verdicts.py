@@ -19,7 +19,7 @@ Verdict = Literal["pass", "warn", "fail", "unknown"]
 
 # From best to worst. What could not be seen is worse than a warning, and stops a refresh as a failure does.
 ORDER: tuple[Verdict, ...] = ("pass", "warn", "unknown", "fail")
-SIGNS: dict[Verdict, str] = {"pass": "✅ pass", "warn": "⚠️ warn", "fail": "❌ fail", "unknown": "❓ unknown"}
+SIGNS: dict[Verdict, str] = {"pass": "pass", "warn": "**warn**", "fail": "**FAIL**", "unknown": "**unknown**"}
 SHOWN = 20  # lines of a list in a table before "and n more"
 
 

@@ -17,7 +17,7 @@ async def approve_in_browser(stack: Stack, run: UUID, chromium: str) -> str:
     """Approves the run as Ada would; returns the text that the page shows afterwards."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = await browser.new_page(viewport={"width": 1280, "height": 1400}, ignore_https_errors=True)
+        page = await browser.new_page(viewport={"width": 1280, "height": 1750}, ignore_https_errors=True)
         await page.goto(f"{stack.prefect_url}/v2/runs/flow-run/{run}")
         await page.get_by_role("button", name="Open menu").first.click()
         await page.get_by_role("menuitem", name="Resume").click()
