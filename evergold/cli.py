@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 @app.command()
 def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Approve without asking, and end when it is done.")] = False,
-    speed: Annotated[float, typer.Option(min=1, max=2000, help="Simulated seconds per real second.")] = 900,
+    speed: Annotated[float, typer.Option(min=1, max=2000, help="Simulated seconds per real second.")] = 800,
 ) -> None:
     """Run a whole refresh on this machine: a simulated Azure, a real Prefect server, two host pools of six hosts."""
     from evergold.demo import main

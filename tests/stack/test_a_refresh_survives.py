@@ -19,8 +19,8 @@ def test_it_ends_completed(killed_refresh: KilledRefresh) -> None:
 
 
 def test_every_host_is_on_the_new_version_once(killed_refresh: KilledRefresh) -> None:
-    assert "12 of 12 hosts on the new version" in killed_refresh.report
-    assert [len(in_pool(killed_refresh, pool)) for pool in ("hp-pilot", "hp-office")] == [6, 6]
+    assert "6 of 6 hosts on the new version" in killed_refresh.report
+    assert [len(in_pool(killed_refresh, pool)) for pool in ("hp-pilot", "hp-office")] == [3, 3]
     assert set(killed_refresh.truth["machines"].values()) == {1}, "no machine was made twice"
 
 
