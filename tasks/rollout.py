@@ -70,18 +70,14 @@ async def describe_plan(azure: Azure, image_set: ImageSet, refresh: Refresh) -> 
             snapshot = await snapshot_of(place)
             hosts = hosts_to_freeze(snapshot, place.target)
             users = sum(host.session_count for host in snapshot.hosts if host.name in hosts)
-            rows.append(f"| {ring.name} | {pool.name} | {len(hosts)} | {users} | {place.policy.release_method} |")
-    table = "\n".join(
-        [
-            "| ring | host pool | hosts to replace | users on them now | release |",
-            "| --- | --- | --- | --- | --- |",
-            *rows,
-        ]
-    )
+            method, surge = place.policy.release_method, place.policy.surge
+            rows.append(f"| {ring.name} | {pool.name} | {len(hosts)} | {users} | {method} | {surge} |")
+    head = "| ring | host pool | hosts to replace | users on them now | release | extra hosts at most |"
+    table = "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
     policy = image_set.rollout
     return (
-        f"### What an approval sets going\n\n{table}\n\nAt most {policy.max_surge} hosts more than a pool has; at least "
-        f"{policy.capacity_floor_percent} % of its session capacity stays open. Old hosts are kept for {policy.retain_days} days."
+        f"### What an approval sets going\n\n{table}\n\nAt least {policy.capacity_floor_percent} % of each pool's session capacity "
+        f"stays open. Old hosts are kept for {policy.retain_days} days."
     )
 
 
