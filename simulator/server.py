@@ -4,12 +4,12 @@ It listens on loopback only. Once it really listens it writes `simulator.json` t
 numbers by which another process knows its time.
 """
 
-import asyncio
 import json
 import os
 import socket
 import ssl
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,23 +50,33 @@ async def serve(scenario: Scenario, options: Options) -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, options.port))
-        server = _server(cloud, authority)
-        serving = asyncio.create_task(server.serve([listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        if server.started:
-            _announce(announcement, listener.getsockname()[1], ca_file, options)
-        await serving
+        port = listener.getsockname()[1]
+        server = AnnouncedServer(_config(cloud, authority), lambda: _announce(announcement, port, ca_file, options))
+        await server.serve([listener])
     announcement.unlink(missing_ok=True)
 
 
-def _server(cloud: Cloud, authority: trustme.CA) -> uvicorn.Server:
+class AnnouncedServer(uvicorn.Server):
+    """A server that says so once it really listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen, and tells."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def _config(cloud: Cloud, authority: trustme.CA) -> uvicorn.Config:
     config = uvicorn.Config(
         cloud.app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
     )
     config.load()
     config.ssl = _context(authority)
-    return uvicorn.Server(config)
+    return config
 
 
 def _context(authority: trustme.CA) -> ssl.SSLContext:

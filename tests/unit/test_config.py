@@ -165,7 +165,7 @@ def problems_in_office() -> tuple[Problem, ...]:
 
 def test_an_image_set_needs_only_what_has_no_sensible_default(repository: Path) -> None:
     office = load_image_set("office")
-    assert (office.rollout.max_surge, office.rollout.capacity_floor_percent, office.rollout.retain_days) == ("50%", 80, 3)
+    assert (office.rollout.max_surge, office.rollout.capacity_floor_percent, office.rollout.retain_days) == (2, 80, 3)
     assert office.rings[0].bake_minutes == 1440
     assert office.approval.approvers == ()
     assert office.build.security_type == "TrustedLaunch"
