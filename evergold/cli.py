@@ -26,7 +26,7 @@ def demo(
     raise typer.Exit(main(approve=yes or not sys.stdin.isatty(), speed=speed))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def simulate(context: typer.Context) -> None:
     """Run the simulated Azure alone. `evergold simulate --help` lists its options."""
     os.execv(sys.executable, [sys.executable, "-m", "simulator", *context.args])
@@ -35,6 +35,7 @@ def simulate(context: typer.Context) -> None:
 @app.command()
 def doctor(image_set: Annotated[str, typer.Argument(help="Name of the image set, as its file is called.")]) -> None:
     """Check everything that a refresh of an image set needs, and change nothing."""
+    from evergold.azure import AzureFailure
     from evergold.config.load import load_image_set
     from evergold.validation.preflight import check_image_set, connect_for
 
@@ -53,4 +54,7 @@ def doctor(image_set: Annotated[str, typer.Argument(help="Name of the image set,
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from error
+    except AzureFailure as failure:
+        print(failure, file=sys.stderr)
+        raise typer.Exit(1) from failure
     raise typer.Exit(0 if fine else 1)

@@ -99,6 +99,15 @@ class Azure:
         `async with`.
         """
         ca_file = environment.resolved_endpoints().ca_file
+        if transport is None and ca_file is not None and not ca_file.is_file():
+            raise AzureFailure(
+                "open the connection",
+                f"environment {environment.name}",
+                "NoCaFile",
+                f"The CA file {ca_file} is not there.",
+                retryable=False,
+                remedy="Correct endpoints.ca_file in the environment's file; for the simulator, start it: it makes the file.",
+            )
         return cls(environment, transport or https_transport(ca_file), clock or clock_for(environment))
 
     async def __aenter__(self) -> Self:

@@ -32,7 +32,7 @@ def manifest(build: str = "26200.7171", hotfixes: tuple[str, ...] = (), **softwa
 def office(programs: int) -> Manifest:
     dice = random.Random(1)
     names = {f"Program {number} {dice.randbytes(8).hex()}": dice.randbytes(5).hex() for number in range(programs)}
-    return manifest(**names)
+    return Manifest(os=WINDOWS, software=names)
 
 
 def pages_of(found: Manifest, length: int = 60) -> list[Page]:
