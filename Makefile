@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q
 
-.PHONY: demo test lint format bench lock clean
+.PHONY: demo test lint format soak bench lock clean
 
 demo: $(VENV)/.demo ## a whole refresh against a simulated Azure
 	$(BIN)/evergold demo $(ARGS)
@@ -20,6 +20,9 @@ lint: $(VENV)/.dev ## ruff and strict types
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: $(VENV)/.dev ## what takes too long for every day: a death after each write of a rollout
+	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py
 
 bench: $(VENV)/.dev ## ratios, each measured in one run
 	for each in bench/*.py; do $(BIN)/python $$each || exit 1; done

@@ -1,0 +1,201 @@
+"""The engine moving a pool to a version: real clients, the simulated Azure, virtual time, and the world's own account at the end."""
+
+import os
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from evergold import tags
+from evergold.azure.ids import image_version_id
+from evergold.rollout import lease
+from evergold.rollout.act import Place
+from evergold.rollout.engine import RolloutHalted, Tick, policy_for, roll_out
+from evergold.rollout.model import Target
+from evergold.rollout.retire import delete, expired, why_kept
+from simulator.scenario import Scenario, Version, load
+from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+
+GROUP, POOL = "rg-avd-pilot", "hp-pilot"
+NEW = "1.1.0"
+ME = "flow-run-1"
+# A death after each write of a rollout takes minutes: every third of them here, all of them with EVERGOLD_SOAK (make soak).
+EVERY_WRITE = 6
+
+
+def world(**changes: Any) -> dict[str, Any]:
+    """The small world with a patched version in the gallery, ready to be rolled out."""
+    scenario: Scenario = load("small")
+    definition = scenario.definitions[0]
+    patched = Version(version=NEW, os_build="26200.9231")
+    return {"definitions": [definition.model_copy(update={"versions": [*definition.versions, patched]})], **changes}
+
+
+def place(world: Simulated, **target: Any) -> Place:
+    """A rollout of the new version to the pool."""
+    subscription = world.cloud.scenario.subscription_id
+    version = image_version_id(subscription, "rg-images", "gal_evergold", "office", NEW)
+    policy = policy_for(world.image_set, 2, None)
+    pool = world.image_set.rings[0].pools[0]
+    return Place(world.azure, world.image_set, pool, policy, Target("office-1", version, 0, "pil", **target))
+
+
+async def ignore(_: Tick) -> None:
+    """Nobody looks."""
+
+
+async def rolled_out(world: Simulated, holder: str = ME) -> Tick:
+    return await roll_out(place(world), holder, ignore)
+
+
+def assert_replaced(world: Simulated) -> None:
+    """Both hosts serve on the new version, the old ones are off and kept, nothing is left over, nobody was harmed."""
+    hosts = {host.name: host for host in world.cloud.desktop.hosts()}
+    assert len(hosts) == 2
+    for name, host in hosts.items():
+        machine = world.cloud.compute.find(host.vm)
+        assert machine is not None
+        assert machine.image_reference["id"].endswith(NEW), name
+        assert host.allow_new_session
+    retired = [machine for machine in world.cloud.compute.machines() if machine.name not in hosts]
+    assert sorted(machine.name for machine in retired) == ["pil-001", "pil-002"]
+    assert all(machine.power == "deallocated" and tags.RETAIN_UNTIL in machine.tags for machine in retired)
+    assert len(world.cloud.network.nics()) == len(world.cloud.compute.machines()) == 4
+    assert tags.LEASE not in next(iter(world.cloud.desktop.pools.values())).tags
+    assert world.cloud.truth.report()["violations"] == []
+
+
+def test_every_host_is_replaced_and_nobody_is_signed_out() -> None:
+    async def body(world: Simulated) -> None:
+        last = await rolled_out(world)
+        assert (last.plan.done, last.plan.replaced, last.plan.total) == (True, 2, 2)
+        assert_replaced(world)
+        assert world.cloud.truth.report()["moved"] == 0
+
+    simulated(body, **world())
+
+
+def test_under_immediate_release_users_are_warned_and_then_moved() -> None:
+    image_set = small_image_set(rollout={"release_method": "immediate", "max_surge": "100%"})
+
+    async def body(world: Simulated) -> None:
+        await world.azure.clock.sleep(timedelta(hours=16).total_seconds())  # until people are at work
+        assert world.cloud.people.signed_in() > 0
+        await rolled_out(world)
+        assert_replaced(world)
+        report = world.cloud.truth.report()
+        assert report["moved"] + report["left_when_warned"] > 0
+        assert report["moved_without_warning"] == 0
+
+    simulated(body, image_set, **world())
+
+
+@pytest.mark.parametrize("first", range(0, EVERY_WRITE, 1 if os.environ.get("EVERGOLD_SOAK") else 3))
+def test_a_rollout_that_dies_after_any_of_its_writes_comes_to_the_same_end(first: int) -> None:
+    async def writes(world: Simulated) -> int:
+        await rolled_out(world)
+        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+
+    async def killed(world: Simulated, after: int) -> None:
+        world.wire.dies_after_writes = after
+        with pytest.raises(Killed):
+            await rolled_out(world)
+        world.wire.dies_after_writes = None
+        await rolled_out(world)
+        assert_replaced(world)
+
+    for after in range(1 + first, simulated(writes, **world()) + 1, EVERY_WRITE):
+        simulated(partial(killed, after=after), **world())
+
+
+def test_a_failed_host_is_deleted_and_another_takes_its_place_under_another_name() -> None:
+    async def body(world: Simulated) -> None:
+        await rolled_out(world)
+        assert_replaced(world)
+        spent = next(iter(world.cloud.desktop.pools.values())).tags[tags.FAILURES]
+        assert spent == "office-1|pil-003"
+        assert "pil-003" not in {machine.name for machine in world.cloud.compute.machines()}
+
+    simulated(body, **world(guest_failures={"create": "1:AllocationFailed"}))
+
+
+def test_over_the_failure_budget_it_halts_and_opens_what_it_has_drained() -> None:
+    async def body(world: Simulated) -> None:
+        with pytest.raises(RolloutHalted, match="failure budget is 1"):
+            await rolled_out(world)
+        old = [host for host in world.cloud.desktop.hosts() if host.name in ("pil-001", "pil-002")]
+        assert [host.allow_new_session for host in old] == [True, True]
+        assert world.cloud.truth.report()["violations"] == []
+
+    simulated(body, **world(guest_failures={"extension": "AADLoginForWindows"}))
+
+
+def test_a_host_that_somebody_keeps_is_never_touched() -> None:
+    async def body(world: Simulated) -> None:
+        await world.azure.compute.update_vm_tags(GROUP, "pil-001", {tags.KEEP: "Ada is debugging"})
+        kept = next(machine for machine in world.cloud.compute.machines() if machine.name == "pil-001")
+        await rolled_out(world)
+        assert kept.power == "running"
+        assert kept.tags == {tags.KEEP: "Ada is debugging"}
+        assert all(host.allow_new_session for host in world.cloud.desktop.hosts() if host.name == "pil-001")
+
+    simulated(body, **world())
+
+
+def test_the_canary_alone_is_checked_in_drain_mode_and_nothing_else_changes() -> None:
+    async def body(world: Simulated) -> None:
+        await roll_out(place(world, canary_only=True), ME, ignore)
+        states = {host.name: host.allow_new_session for host in world.cloud.desktop.hosts()}
+        assert states == {"pil-001": True, "pil-002": True, "pil-003": False}
+        old = [machine for machine in world.cloud.compute.machines() if machine.name != "pil-003"]
+        assert all(machine.tags == {} for machine in old)
+
+    simulated(body, **world())
+
+
+def test_a_second_rollout_of_the_pool_is_refused_and_changes_nothing() -> None:
+    async def body(world: Simulated) -> None:
+        await lease.take(world.azure, place(world).pool_id, "office-0", "somebody else")
+        before = len([1 for method, _ in world.wire.calls if method != "GET"])
+        with pytest.raises(lease.LeaseHeldError, match="office-0"):
+            await rolled_out(world)
+        assert len([1 for method, _ in world.wire.calls if method != "GET"]) == before
+
+    simulated(body, **world())
+
+
+def test_the_lease_of_a_holder_that_died_ends_by_itself() -> None:
+    async def body(world: Simulated) -> None:
+        await lease.take(world.azure, place(world).pool_id, "office-0", "somebody who dies")
+        await world.azure.clock.sleep(lease.LEASE_MINUTES * 60 + 1)
+        await rolled_out(world)
+        assert_replaced(world)
+
+    simulated(body, **world())
+
+
+def test_retained_hosts_are_deleted_once_their_time_is_up_and_not_before() -> None:
+    async def body(world: Simulated) -> None:
+        last = await rolled_out(world)
+        now = world.azure.clock.now()
+        assert expired(last.snapshot, now) == ()
+        later = now + timedelta(days=4)
+        over = expired(last.snapshot, later)
+        assert [host.name for host in over] == ["pil-001", "pil-002"]
+        assert "it is kept until" in (await delete(world.azure, GROUP, over[0]) or ""), "the VM is asked again"
+        await world.azure.clock.sleep(timedelta(days=4).total_seconds())
+        for host in over:
+            assert await delete(world.azure, GROUP, host) is None
+        assert len(world.cloud.compute.machines()) == len(world.cloud.network.nics()) == 2
+
+    simulated(body, **world())
+
+
+def test_a_retained_host_that_runs_again_is_not_deleted() -> None:
+    over = {tags.RETIRED_AT: "2026-11-01T00:00:00Z", tags.RETAIN_UNTIL: "2026-11-04T00:00:00Z"}
+    now = load("small").start
+    assert why_kept(over, "deallocated", now) is None
+    assert why_kept(over, "running", now) == "it is running: somebody may be using it"
+    assert why_kept({**over, tags.KEEP: "yes"}, "deallocated", now) == f"somebody has tagged it {tags.KEEP}"
+    assert why_kept({}, "deallocated", now) == "it was not retired by a rollout"
