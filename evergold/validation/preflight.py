@@ -105,6 +105,11 @@ def _failed(name: str, measured: str, threshold: str, remedy: str) -> Check:
     return Check(name=name, verdict="fail", measured=measured, threshold=threshold, remedy=remedy)
 
 
+def _text(value: str | None) -> str:
+    """What the SDK read, as Azure wrote it: an enumeration's member prints as its Python name."""
+    return str(getattr(value, "value", value))
+
+
 async def _definition(azure: Azure, image_set: ImageSet) -> list[Check]:
     gallery, build = image_set.gallery, image_set.build
     where = f"{gallery.name}/{gallery.image_definition} in {gallery.resource_group}"
@@ -128,7 +133,11 @@ async def _definition(azure: Azure, image_set: ImageSet) -> list[Check]:
                 "Set build.security_type in the image set to the definition's, or use another image definition.",
             )
         ]
-    return [_passed(name, f"{where}, {security}, {found.properties.hyper_v_generation}.", "exists and fits the build")]
+    return [
+        _passed(
+            name, f"{where}, {security}, {_text(found.properties.hyper_v_generation)}.", "exists and fits the build"
+        )
+    ]
 
 
 async def _source(azure: Azure, image_set: ImageSet) -> list[Check]:
@@ -177,10 +186,10 @@ async def _usable(azure: Azure, definition: Definition, version: str, location: 
         return _failed(name, f"{definition} has no version {version} (it has: {known}).", "exists", f"Correct {where}.")
     state = replication_of(found).state(location)
     if found.properties.provisioning_state != "Succeeded" or state is None or state.state != "Completed":
-        there = "is not replicated there" if state is None else f"replication there is {state.state}"
+        there = "is not replicated there" if state is None else f"replication there is {_text(state.state)}"
         return _failed(
             name,
-            f"{definition} {version} cannot be used in {location}: it is {found.properties.provisioning_state}, and {there}.",
+            f"{definition} {version} cannot be used in {location}: it is {_text(found.properties.provisioning_state)}, and {there}.",
             f"replicated to {location}",
             f"Wait for the replication, or add {location} to the version's target regions.",
         )
@@ -216,7 +225,9 @@ async def _pool(azure: Azure, image_set: ImageSet, pool: Pool) -> list[Check]:
         missing = f"There is no host pool {pool.name} in {pool.resource_group}."
         return [_failed(name, missing, "exists", f"Correct `rings` in deployments/image_sets/{image_set.name}.yaml.")]
     if found.host_pool_type != "Pooled":
-        personal = f"It is {found.host_pool_type}: its hosts belong to people, and cannot be replaced by new ones."
+        personal = (
+            f"It is {_text(found.host_pool_type)}: its hosts belong to people, and cannot be replaced by new ones."
+        )
         return [_failed(name, personal, "pooled", "Take it out of the image set's rings.")]
     if not found.max_session_limit or found.max_session_limit >= NO_SESSION_LIMIT:
         unlimited = "It has no session limit, so nobody can say how much capacity a rollout leaves."
