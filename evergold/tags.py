@@ -35,10 +35,14 @@ LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"
 STATE = "evergold-state"
 SOURCE = "evergold-source"
 NOTES = "evergold-notes"
+STARTED_BY = "evergold-started-by"  # who asked for the refresh; on the image definition too, while it is under way
 APPROVED_BY = "evergold-approved-by"
 APPROVED_AT = "evergold-approved-at"
 APPROVED_DIGEST = "evergold-approved-digest"
+APPROVED_FROM = "evergold-approved-from"  # where the answer was given, such as "evergold approve on ws-17"
 DECISION = "evergold-decision"
+ROLL_OUT_AFTER = "evergold-roll-out-after"  # approved for later
+RELEASE_METHOD = "evergold-release-method"  # chosen by the approver, instead of the image set's
 
 # On the image definition: the refresh that is under way.
 REFRESH_NOW = "evergold-refresh-now"

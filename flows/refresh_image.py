@@ -10,25 +10,28 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from evergold.azure import Azure
+from evergold.clock import sleep_until
 from evergold.config.load import load_image_set
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh
 from evergold.validation.preflight import connect_for
+from flows.parameters import ImageSetName
 from tasks import image, report, rollout
-from tasks.approval import Question, ask
+from tasks.approval import Question, ask, requester
 from tasks.rings import roll_out_rings
 
 log = logging.getLogger("evergold.refresh")
 
 
 @flow(name="refresh-image", flow_run_name="refresh {image_set}", persist_result=False)
-async def refresh_image(image_set: str, notes: str = "", give_up: str = "") -> None:
+async def refresh_image(image_set: ImageSetName, notes: str = "", started_by: str = "", give_up: str = "") -> None:
     """Build, prove, approve and roll out a new image version.
 
     Args:
         image_set: Name of the image set: a file in deployments/image_sets, without .yaml.
         notes: Why this refresh, for whoever looks at the image version later. Kept on it.
+        started_by: Your name. Kept on the image version; needed where the image set wants two people (approval.four_eyes).
         give_up: Id of a refresh that is unfinished and not approved, such as office-20261112-2000: it is rejected and removed, and a
             new one begins. Left empty, an unfinished refresh is gone on with.
 
@@ -38,11 +41,12 @@ async def refresh_image(image_set: str, notes: str = "", give_up: str = "") -> N
         await image.preflight(azure, loaded)
         if give_up:
             await image.give_up(azure, loaded, give_up)
-        refresh = await image.begin(azure, loaded)
+        refresh = await image.begin(azure, loaded, await requester(started_by))
         candidate = await image.build_and_publish(azure, loaded, refresh, notes)
         decision = candidate.decision or await decide(azure, loaded, refresh, candidate)
         if decision.approved:
-            await roll_out_rings(azure, loaded, refresh)
+            await wait_for_chosen_time(azure, decision)
+            await roll_out_rings(azure, loaded, refresh, decision.release_method or None)
             await image.promote(azure, loaded, refresh, decision.digest)
             await report.write_report(azure, loaded, refresh, decision)
         else:
@@ -63,18 +67,28 @@ async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate:
         )
     plans = await rollout.describe_plan(azure, image_set, refresh)
     log.info("Waiting for an approval of %s %s on evidence %s", image_set.name, candidate.version, evidence.digest[:12])
-    approval = image_set.approval
-    answer = await ask(
-        Question(evidence.digest, f"{evidence.to_markdown()}\n{plans}", approval.approvers, approval.expires_days)
+    question = Question(
+        evidence.digest, f"{evidence.to_markdown()}\n{plans}", image_set.approval, requested_by=refresh.started_by
     )
+    answer = await ask(question, azure.clock.now())
     made = Decision(
-        approved=answer.decision == "approve",
-        by=answer.name.strip(),
+        approved=answer.approved,
+        by=answer.name,
         at=azure.clock.now(),
         digest=evidence.digest,
-        reason=answer.reason.strip(),
+        reason=answer.reason,
+        not_before=answer.not_before,
+        release_method=answer.release_method,
+        given_from=answer.given_from,
     )
     return await image.record_decision(azure, image_set, refresh, made)
+
+
+async def wait_for_chosen_time(azure: Azure, decision: Decision) -> None:
+    """The time that the approver chose has come. It stands on the image version: a run that is started again waits on."""
+    if decision.not_before is not None and decision.not_before > azure.clock.now():
+        log.info("Approved for later: the rollout begins at %s UTC", f"{decision.not_before:%Y-%m-%d %H:%M}")
+        await sleep_until(azure.clock, decision.not_before)
 
 
 class EvidenceError(Exception):

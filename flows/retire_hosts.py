@@ -5,11 +5,12 @@ from prefect.artifacts import acreate_table_artifact
 
 from evergold.config.load import load_image_set
 from evergold.validation.preflight import connect_for
+from flows.parameters import ImageSetName
 from tasks.retire import retire_hosts_of
 
 
 @flow(name="retire-hosts", flow_run_name="retire hosts of {image_set}", persist_result=False)
-async def retire_hosts(image_set: str, dry_run: bool = False) -> None:
+async def retire_hosts(image_set: ImageSetName, dry_run: bool = False) -> None:
     """Delete old hosts that were kept as the way back, once their time is up.
 
     Args:

@@ -10,6 +10,7 @@ from evergold.config.load import load_image_set
 from evergold.rollout.engine import roll_out
 from evergold.rollout.model import Target
 from evergold.validation.preflight import check_rollout, connect_for, refuse_unless_passed
+from flows.parameters import ImageSetName, PoolName
 from tasks.image import approved_version
 from tasks.rollout import Board, place_of, pool_of
 
@@ -18,8 +19,8 @@ log = logging.getLogger("evergold.rollout")
 
 @flow(name="roll-out-image", flow_run_name="roll out {image_set} {image_version} to {pool}", persist_result=False)
 async def roll_out_image(
-    image_set: str,
-    pool: str,
+    image_set: ImageSetName,
+    pool: PoolName,
     image_version: str,
     release_method: Literal["opportunistic", "immediate", "scheduled"] | None = None,
 ) -> None:

@@ -2,26 +2,38 @@
 
 The flow run is suspended: its process ends and nothing is held while people sleep. After an answer the run starts from the top,
 comes here again and gets the answer back. The question's key carries the evidence's digest, so an answer only ever counts for the
-evidence that it was given on: when the evidence has changed, the question is a new one. An answer that cannot count (an
-unknown approver, a rejection without a reason) brings the form back with the reason above it.
+evidence that it was given on: when the evidence has changed, the question is a new one. An answer that cannot count (an unknown
+approver, whoever asked for the refresh where two people are wanted, a rejection without a reason, a time that is none) brings the form
+back with the reason above it. It is never an approval, and never a failed run.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
+from prefect.client.orchestration import get_client
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
-from pydantic import Field
+from prefect.input.actions import aread_flow_run_input
+from prefect.runtime import flow_run
+from pydantic import Field, ValidationError
+
+from evergold.config.models import Approval, ReleaseMethod
 
 SECONDS_A_DAY = 86_400
+AS_PLANNED: Final = "as planned"
+LONGEST_DELAY = timedelta(days=60)
+# Whoever answers by other means than the form says so beside the answer, under this and the question's key.
+ORIGIN_KEY = "answered-from-"
 
 
 class ApprovalForm(RunInput):
     """Decides whether the candidate is rolled out."""
 
-    decision: Literal["approve", "reject"] = Field(
+    decision: Literal["approve", "reject", "approve for later"] = Field(
         title="Decision",
-        description="approve: roll it out to every ring. reject: nobody gets it, and what was made for it is removed.",
+        description="approve: roll it out to every ring. approve for later: the same, from the time below. "
+        "reject: nobody gets it, and what was made for it is removed.",
     )
     name: str = Field(
         title="Your name",
@@ -32,43 +44,141 @@ class ApprovalForm(RunInput):
     reason: str = Field(
         default="", title="Reason", max_length=200, description="Needed to reject; kept with the decision."
     )
+    not_before: str = Field(
+        default="",
+        title="Not before",
+        max_length=40,
+        description="For later only: such as 2026-11-28 22:00 (UTC), or with an offset: 2026-11-28 22:00+01:00.",
+    )
+    release_method: Literal["as planned", "opportunistic", "immediate", "scheduled"] = Field(
+        default=AS_PLANNED,
+        title="Release method",
+        description="as planned: what the image set says. opportunistic: nobody is signed out.",
+    )
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be decided: `markdown` is shown above the form, `digest` names the evidence in it."""
+    """What is to be decided.
+
+    Attributes:
+        digest: names the evidence in `markdown`.
+        markdown: is shown above the form.
+        rules: who may answer, and what they may choose.
+        requested_by: who asked for the refresh; "" where nobody said so.
+
+    """
 
     digest: str
     markdown: str
-    approvers: tuple[str, ...]
-    expires_days: int
+    rules: Approval
+    requested_by: str = ""
 
 
-async def ask(question: Question) -> ApprovalForm:
+@dataclass(frozen=True)
+class Answer:
+    """An answer that counts."""
+
+    approved: bool
+    name: str
+    reason: str
+    not_before: datetime | None
+    release_method: ReleaseMethod | Literal[""]
+    given_from: str
+
+
+async def ask(question: Question, now: datetime) -> Answer:
     """Suspends the run until somebody gives an answer that counts. To be called from the flow itself, not from a task.
 
-    The run fails when nobody answers within `expires_days`; it can be started again and asks again.
+    The run fails when nobody answers within the rules' `expires_days`; it can be started again and asks again.
     """
     objection, attempt = "", 0
     while True:
-        answer: ApprovalForm = await asuspend_flow_run(
-            wait_for_input=ApprovalForm.with_initial_data(description=objection + question.markdown),
-            timeout=question.expires_days * SECONDS_A_DAY,
-            key=f"approval-{question.digest[:12]}-{attempt}",
-        )
-        problem = objection_to(answer, question.approvers)
+        key = f"approval-{question.digest[:12]}-{attempt}"
+        try:
+            form: ApprovalForm = await asuspend_flow_run(
+                wait_for_input=ApprovalForm.with_initial_data(description=objection + question.markdown),
+                timeout=question.rules.expires_days * SECONDS_A_DAY,
+                key=key,
+            )
+            problem = objection_to(form, question, now)
+        except ValidationError as wrong:
+            problem = f"it cannot be read ({wrong.errors()[0]['msg']})."
         if problem is None:
-            return answer
+            # The form in the Prefect UI cannot say where it was filled in.
+            return _answer(form, await aread_flow_run_input(ORIGIN_KEY + key) or "the Prefect UI or API")
         objection, attempt = f"**The last answer did not count: {problem}**\n\n", attempt + 1
 
 
-def objection_to(answer: ApprovalForm, approvers: tuple[str, ...]) -> str | None:
+def objection_to(form: ApprovalForm, question: Question, now: datetime) -> str | None:
     """Why an answer cannot count, in words for the person who gave it; None when it can."""
-    name = answer.name.strip()
+    objections = (_to_name(form, question), _to_content(form, question.rules), _to_time(form, now))
+    return next((objection for objection in objections if objection), None)
+
+
+def _to_name(form: ApprovalForm, question: Question) -> str | None:
+    name, rules = form.name.strip(), question.rules
     if not name:
         return "it carries no name."
-    if approvers and name.casefold() not in {approver.casefold() for approver in approvers}:
-        return f"{name} is not among the approvers of this image set ({', '.join(approvers)})."
-    if answer.decision == "reject" and not answer.reason.strip():
-        return "to reject, please give the reason; it is kept with the image version."
+    if rules.approvers and not _is_among(name, rules.approvers):
+        return f"{name} is not among the approvers of this image set ({', '.join(rules.approvers)})."
+    if rules.four_eyes and not question.requested_by:
+        return (
+            "this image set wants two people, and nobody said who asked for the refresh. Reject it, or cancel this run and start "
+            "another with `started_by` filled in."
+        )
+    if rules.four_eyes and _is_among(name, (question.requested_by,)) and form.decision != "reject":
+        return f"{name} asked for this refresh, and this image set wants somebody else to approve it."
     return None
+
+
+def _to_content(form: ApprovalForm, rules: Approval) -> str | None:
+    if form.decision == "reject" and not form.reason.strip():
+        return "to reject, please give the reason; it is kept with the image version."
+    if form.release_method not in (AS_PLANNED, *rules.release_methods):
+        allowed = ", ".join((AS_PLANNED, *rules.release_methods))
+        return f"{form.release_method} may not be chosen for this image set (only: {allowed})."
+    return None
+
+
+def _to_time(form: ApprovalForm, now: datetime) -> str | None:
+    if form.decision != "approve for later":
+        return "a time was given, and the decision is not for later." if form.not_before.strip() else None
+    moment = _moment(form.not_before)
+    if moment is None:
+        return f"{form.not_before.strip() or 'an empty text'} is no time; write it as 2026-11-28 22:00 (UTC) or with an offset."
+    if not now < moment <= now + LONGEST_DELAY:
+        return f"{moment:%Y-%m-%d %H:%M} UTC is not within the next {LONGEST_DELAY.days} days."
+    return None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _is_among(name: str, names: tuple[str, ...]) -> bool:
+    return name.casefold() in {each.strip().casefold() for each in names}
+
+
+def _answer(form: ApprovalForm, given_from: str) -> Answer:
+    return Answer(
+        approved=form.decision != "reject",
+        name=form.name.strip(),
+        reason=form.reason.strip(),
+        not_before=_moment(form.not_before) if form.decision == "approve for later" else None,
+        release_method=form.release_method if form.release_method != "as planned" else "",
+        given_from=given_from,
+    )
+
+
+async def requester(started_by: str) -> str:
+    """Who asked for this run: as they said, or the schedule that started it; "" where neither is known."""
+    if started_by.strip():
+        return started_by.strip()
+    async with get_client() as client:
+        run = await client.read_flow_run(flow_run.id)
+    return "the schedule" if run.auto_scheduled else ""

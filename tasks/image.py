@@ -28,9 +28,9 @@ async def preflight(azure: Azure, image_set: ImageSet) -> None:
 
 
 @task(name="begin refresh", cache_policy=NO_CACHE)
-async def begin(azure: Azure, image_set: ImageSet) -> Refresh:
+async def begin(azure: Azure, image_set: ImageSet, started_by: str = "") -> Refresh:
     """The refresh that is under way, or a new one with its version and exact source."""
-    refresh = await begin_refresh(azure, image_set, azure.clock.now())
+    refresh = await begin_refresh(azure, image_set, azure.clock.now(), started_by)
     how = "goes on" if refresh.resumed else "begins"
     log.info("Refresh %s %s: version %s from %s", refresh.id, how, refresh.version, refresh.source)
     return refresh
@@ -144,7 +144,8 @@ async def record_decision(azure: Azure, image_set: ImageSet, refresh: Refresh, d
     recorded = candidate.decision or decision
     word = "Approved" if recorded.approved else "Rejected"
     log.info(
-        "%s by %s on evidence %s: %s", word, recorded.by, recorded.digest[:12], recorded.reason or "no reason given"
+        "%s by %s (from %s) on evidence %s: %s",
+        *(word, recorded.by, recorded.given_from, recorded.digest[:12], recorded.reason or "no reason given"),
     )
     return recorded
 

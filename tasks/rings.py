@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from evergold import tags
 from evergold.azure import Azure
 from evergold.clock import sleep_until
-from evergold.config.models import ImageSet, Ring
+from evergold.config.models import ImageSet, ReleaseMethod, Ring
 from evergold.images.refresh import Refresh
 from evergold.rollout.hosts import is_serving
 from evergold.rollout.model import Snapshot
@@ -19,14 +19,19 @@ from tasks.rollout import RingError, place_of, roll_out_pool, snapshot_of, targe
 log = logging.getLogger("evergold.rollout")
 
 
-async def roll_out_rings(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """Every ring is on the version. Raises RingError where one is not, and goes no further."""
+async def roll_out_rings(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, release_method: ReleaseMethod | None = None
+) -> None:
+    """Every ring is on the version; `release_method`, if given, counts instead of the image set's.
+
+    Raises RingError where one is not, and goes no further.
+    """
     last = image_set.rings[-1]
     for ring in image_set.rings:
         log.info("Ring %s: %s", ring.name, ", ".join(pool.name for pool in ring.pools))
         # All of them are let run to their end: a pool that fails does not stop its neighbours half-way.
         outcomes = await asyncio.gather(
-            *(roll_out_pool(image_set, pool, refresh) for pool in ring.pools), return_exceptions=True
+            *(roll_out_pool(image_set, pool, refresh, release_method) for pool in ring.pools), return_exceptions=True
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):

@@ -17,7 +17,7 @@ from prefect.deployments import arun_deployment
 
 from evergold.azure import Azure
 from evergold.azure.ids import image_version_id
-from evergold.config.models import ImageSet, Pool
+from evergold.config.models import ImageSet, Pool, ReleaseMethod
 from evergold.images.manifest import difference
 from evergold.images.publish import Candidate, find_previous
 from evergold.images.refresh import Refresh
@@ -241,12 +241,16 @@ def _log_waits() -> Any:
     return report
 
 
-async def roll_out_pool(image_set: ImageSet, pool: Pool, refresh: Refresh) -> None:
+async def roll_out_pool(
+    image_set: ImageSet, pool: Pool, refresh: Refresh, release_method: ReleaseMethod | None = None
+) -> None:
     """One pool is on the version: its own flow run, found again by its key, and started anew where its process died.
 
     Raises RingError where the rollout ended otherwise.
     """
     parameters = {"image_set": image_set.name, "pool": pool.name, "image_version": refresh.version}
+    if release_method is not None:
+        parameters["release_method"] = release_method
     for attempt in range(1, TRIES + 1):
         run = await arun_deployment(
             DEPLOYMENT,

@@ -4,7 +4,7 @@ Every duration is a plain number with its unit in its name. Field descriptions a
 """
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -111,6 +111,7 @@ VariableName = Annotated[
 ]
 StorageAccountType = Literal["Standard_LRS", "Standard_ZRS", "Premium_LRS"]
 ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
+RELEASE_METHODS: tuple[ReleaseMethod, ...] = get_args(ReleaseMethod)
 Minutes = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
@@ -336,6 +337,13 @@ class Approval(Part):
     """Who may approve, and for how long the question stands."""
 
     approvers: tuple[str, ...] = Field(default=(), description="Names that may approve; empty: anyone.")
+    four_eyes: bool = Field(
+        default=False, description="Whoever asked for the refresh may not approve it. Needs started_by in runs by hand."
+    )
+    release_methods: tuple[ReleaseMethod, ...] = Field(
+        default=("opportunistic",),
+        description="Release methods that an approver may choose instead of the ones below.",
+    )
     expires_days: AtLeastOne = 14
 
 

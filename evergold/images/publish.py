@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NoReturn
 
@@ -19,7 +19,7 @@ from evergold.azure import Azure, AzureFailure
 from evergold.azure.errors import raise_failed
 from evergold.azure.galleries import Progress, Region, VersionSpec, replication_of
 from evergold.azure.pipeline import wait_until
-from evergold.config.models import ImageSet
+from evergold.config.models import RELEASE_METHODS, ImageSet, ReleaseMethod
 from evergold.images.build import publishable_vm_id
 from evergold.images.manifest import Manifest, from_tags, tag_names
 from evergold.images.refresh import Refresh, definition_of, definition_tags, latest_in
@@ -42,6 +42,9 @@ class Decision:
     Attributes:
         digest: of the evidence that they saw.
         reason: as they gave it; may be "".
+        not_before: when the rollout may begin; None: at once.
+        release_method: chosen for this rollout; "": as the image set says.
+        given_from: where they answered, as far as it is known.
 
     """
 
@@ -50,6 +53,9 @@ class Decision:
     at: datetime
     digest: str
     reason: str = ""
+    not_before: datetime | None = None
+    release_method: ReleaseMethod | Literal[""] = ""
+    given_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Candidate:
         version_id: its resource id.
         refresh: the refresh that made it; "" for one that was made otherwise.
         excluded: it is excluded from latest.
+        tags: all that stands on it.
 
     """
 
@@ -70,6 +77,7 @@ class Candidate:
     excluded: bool
     manifest: Manifest | None
     decision: Decision | None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 # Publishing
@@ -137,6 +145,11 @@ async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, de
     if candidate.state in ("promoted", "rejected") or (standing is not None and standing.digest == decision.digest):
         return candidate
     words = f"{'approve' if decision.approved else 'reject'}: {decision.reason.strip()}"
+    more = {
+        tags.ROLL_OUT_AFTER: tags.format_time(decision.not_before) if decision.not_before else "",
+        tags.RELEASE_METHOD: decision.release_method,
+        tags.APPROVED_FROM: decision.given_from.strip()[:TAG_VALUE_LENGTH],
+    }
     return await _update(
         azure,
         image_set,
@@ -147,6 +160,7 @@ async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, de
             tags.APPROVED_BY: decision.by.strip()[:TAG_VALUE_LENGTH],
             tags.APPROVED_AT: tags.format_time(decision.at),
             tags.APPROVED_DIGEST: decision.digest,
+            **{name: value for name, value in more.items() if value or name in candidate.tags},
         },
     )
 
@@ -256,6 +270,8 @@ async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, not
         tags.SOURCE: refresh.source,
         **{name: anchor[name] for name in tag_names(anchor)},
     }
+    if refresh.started_by:
+        named[tags.STARTED_BY] = refresh.started_by
     if notes.strip():
         named[tags.NOTES] = notes.strip()[:TAG_VALUE_LENGTH]
     return VersionSpec(
@@ -288,6 +304,7 @@ def _candidate(version: GalleryImageVersion) -> Candidate:
         excluded=excluded,
         manifest=from_tags(named),
         decision=_decision(named),
+        tags=dict(named),
     )
 
 
@@ -298,4 +315,13 @@ def _decision(named: Mapping[str, str]) -> Decision | None:
     digest = named.get(tags.APPROVED_DIGEST)
     if word not in ("approve", "reject") or at is None or not digest:
         return None
-    return Decision(word == "approve", named.get(tags.APPROVED_BY, ""), at, digest, reason.strip())
+    return Decision(
+        approved=word == "approve",
+        by=named.get(tags.APPROVED_BY, ""),
+        at=at,
+        digest=digest,
+        reason=reason.strip(),
+        not_before=tags.parse_time(named.get(tags.ROLL_OUT_AFTER)),
+        release_method=next((each for each in RELEASE_METHODS if each == named.get(tags.RELEASE_METHOD)), ""),
+        given_from=named.get(tags.APPROVED_FROM, ""),
+    )

@@ -37,6 +37,7 @@ class Refresh:
         version: x.y.z of the image version that it makes.
         source: exactly what it starts from: "publisher:offer:sku:version", or the resource id of a gallery version.
         resumed: it had begun before.
+        started_by: who asked for it; "" where nobody said so.
 
     """
 
@@ -45,6 +46,7 @@ class Refresh:
     source: str
     image_set: str
     resumed: bool = False
+    started_by: str = ""
 
     @property
     def vm_name(self) -> str:
@@ -63,7 +65,7 @@ def definition_of(image_set: ImageSet) -> Definition:
     return Definition(gallery.resource_group, gallery.name, gallery.image_definition)
 
 
-async def begin_refresh(azure: Azure, image_set: ImageSet, now: datetime) -> Refresh:
+async def begin_refresh(azure: Azure, image_set: ImageSet, now: datetime, started_by: str = "") -> Refresh:
     """The refresh that is under way for this image set, or else a new one, its version and source chosen and noted."""
     present = await _tags(azure, image_set)
     unfinished = _from_tags(present, image_set)
@@ -75,11 +77,13 @@ async def begin_refresh(azure: Azure, image_set: ImageSet, now: datetime) -> Ref
         version=str(next_version([version.name or "" for version in existing], image_set.version.bump)),
         source=await _exact_source(azure, image_set),
         image_set=image_set.name,
+        started_by=started_by.strip()[:TAG_VALUE_LENGTH],
     )
+    noted = {tags.STARTED_BY: new.started_by} if new.started_by else {}
     await azure.galleries.update_definition_tags(
         definition_of(image_set),
-        {tags.REFRESH_NOW: new.id, tags.REFRESH_VERSION: new.version, tags.REFRESH_SOURCE: new.source},
-        remove=tag_names(present),
+        {tags.REFRESH_NOW: new.id, tags.REFRESH_VERSION: new.version, tags.REFRESH_SOURCE: new.source, **noted},
+        remove=tuple(name for name in (tags.STARTED_BY, *tag_names(present)) if name not in noted),
     )
     await azure.clock.sleep(READ_BACK_AFTER_S)
     settled = await current_refresh(azure, image_set)
@@ -105,7 +109,10 @@ async def end_refresh(azure: Azure, image_set: ImageSet, refresh: Refresh) -> No
         await azure.galleries.update_definition_tags(
             definition_of(image_set),
             {},
-            remove=(tags.REFRESH_NOW, tags.REFRESH_VERSION, tags.REFRESH_SOURCE, *tag_names(present)),
+            remove=(
+                *(tags.REFRESH_NOW, tags.REFRESH_VERSION, tags.REFRESH_SOURCE, tags.STARTED_BY),
+                *tag_names(present),
+            ),
         )
 
 
@@ -139,7 +146,8 @@ def _from_tags(present: Mapping[str, str], image_set: ImageSet) -> Refresh | Non
     )
     if not (refresh and version and source):
         return None
-    return Refresh(refresh, version, source, image_set.name, resumed=True)
+    started_by = present.get(tags.STARTED_BY, "")
+    return Refresh(refresh, version, source, image_set.name, resumed=True, started_by=started_by)
 
 
 def _unused_id(image_set: str, now: datetime, existing: list[GalleryImageVersion]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -334,5 +335,45 @@ def test_the_version_before_is_the_one_that_everyone_gets_now() -> None:
         previous = await publish.find_previous(world.azure, world.image_set, await begun(world))
         assert previous is not None
         assert (previous.version, previous.state, previous.manifest) == ("1.0.0", "promoted", None)
+
+    simulated(body)
+
+
+def test_all_of_a_decision_stands_on_the_version_and_is_read_back() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        later = world.azure.clock.now().replace(microsecond=0) + timedelta(days=2)
+        made = replace(
+            decision(world), not_before=later, release_method="opportunistic", given_from="evergold approve on ws-17"
+        )
+        noted = await publish.ensure_decided(world.azure, world.image_set, await begun(world), made)
+        assert noted.decision is not None
+        assert (noted.decision.not_before, noted.decision.release_method) == (later, "opportunistic")
+        assert noted.decision.given_from == "evergold approve on ws-17"
+
+    simulated(body)
+
+
+def test_a_later_decision_leaves_nothing_of_the_one_before() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        refresh = await begun(world)
+        for_later = replace(decision(world), not_before=world.azure.clock.now() + timedelta(days=2))
+        await publish.ensure_decided(world.azure, world.image_set, refresh, for_later)
+        noted = await publish.ensure_decided(world.azure, world.image_set, refresh, decision(world, digest="e" * 64))
+        assert noted.decision is not None
+        assert noted.decision.not_before is None
+
+    simulated(body)
+
+
+def test_who_asked_for_a_refresh_stands_on_what_it_makes_whoever_goes_on_with_it() -> None:
+    async def body(world: Simulated) -> None:
+        now = world.azure.clock.now()
+        await begin_refresh(world.azure, world.image_set, now, "Grace")
+        gone_on = await begin_refresh(world.azure, world.image_set, now, "Ada")
+        assert (gone_on.started_by, gone_on.resumed) == ("Grace", True)
+        candidate = await whole_build(world)
+        assert candidate.tags[tags.STARTED_BY] == "Grace"
 
     simulated(body)

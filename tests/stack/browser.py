@@ -30,7 +30,7 @@ async def approve_in_browser(stack: Stack, run: UUID, chromium: str) -> str:
         await page.get_by_role("menuitem", name="Resume").click()
         form = page.get_by_role("dialog", name="Resume Flow Run")
         await form.get_by_role("button", name="Select Decision").click()
-        await page.get_by_role("option", name="approve").click()
+        await page.get_by_role("option", name="approve", exact=True).click()
         await form.get_by_label("Your name").fill("Ada")
         await form.get_by_label("Reason").fill("November's patches, canary looks good")
         await _picture(page, "approval-form")

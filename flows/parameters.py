@@ -1,0 +1,28 @@
+"""Parameters that the forms in the Prefect UI show as drop-downs: what may be chosen is what the configuration holds.
+
+Read when the flows are deployed: run `prefect deploy --all` again after an image set or a pool has been added, since a deployment keeps
+the form, and the check of what was entered, that it was deployed with. What stands in a file that cannot be read is left out here; the
+run says what is wrong with it.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from evergold.config.errors import ConfigError
+from evergold.config.load import list_image_sets, load_image_set
+
+
+def host_pools() -> list[str]:
+    """The names of all host pools of all image sets, sorted."""
+    found: set[str] = set()
+    for name in list_image_sets():
+        try:
+            found |= {pool.name for ring in load_image_set(name).rings for pool in ring.pools}
+        except ConfigError:
+            continue
+    return sorted(found)
+
+
+ImageSetName = Annotated[str, Field(json_schema_extra={"enum": [*list_image_sets()]})]
+PoolName = Annotated[str, Field(json_schema_extra={"enum": [*host_pools()]})]
