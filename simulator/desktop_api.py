@@ -112,7 +112,8 @@ class DesktopApi:
             pool = self._desktop.add_pool(request["group"], request["pool"], location)
         pool.host_pool_type = properties["hostPoolType"]
         complete = {"maxSessionLimit": UNLIMITED, **SETTINGS, **properties}
-        return Reply(status, self._set(pool, {"tags": {}, **request.body, "properties": complete}))
+        body = self._set(pool, {"tags": {}, **request.body, "properties": complete})
+        return Reply(status, body, {"location": body["id"]} if status == 201 else {})
 
     def patch_pool(self, request: ArmRequest) -> Reply:
         """Changes what the body names. Tags are replaced as a whole."""

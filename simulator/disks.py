@@ -204,7 +204,11 @@ class Disks:
             "name": disk.name,
             "location": disk.location,
             "tags": dict(disk.tags),
-            "properties": {"provisioningState": "Updating", "isArmResource": True},
+            "properties": {
+                "creationData": disk.creation,
+                "provisioningState": "Updating",
+                "isArmResource": True,
+            },
         }
         return Reply(202, partial, operation.headers(request, location=True))
 

@@ -24,7 +24,7 @@ from simulator.news import (
 
 if TYPE_CHECKING:
     from simulator.cloud import Cloud
-    from simulator.session_hosts import SessionHost
+    from simulator.session_hosts import Pool, SessionHost
 
 KEPT = timedelta(hours=24)
 TIDY_EVERY_S = 3600
@@ -109,7 +109,7 @@ class History:
         world.listen(MachineStopped, lambda news: self._machine_off(news.vm))
         world.listen(MachineDeleted, lambda news: self._machine_off(news.vm))
         world.listen(SessionChanged, self._session_changed)
-        world.listen(PoolChanged, lambda news: self._look(news.pool))
+        world.listen(PoolChanged, lambda news: self._look(self._pool(news.pool)))
         world.listen(SignInRefused, self._sign_in_refused)
         world.listen(AgentInstalled, self._agent_installed)
         world.after(0, self._begin)
@@ -139,13 +139,14 @@ class History:
             return
         life = self._lives.get(machine.vm_id)
         if life is None:
+            card = self._cloud.network.find(machine.nic)
             life = Life(
                 machine.id,
                 machine.vm_id,
                 machine.name,
                 machine.group,
                 machine.subscription,
-                next((nic.address for nic in self._cloud.network.nics() if nic.id == machine.nic), ""),
+                card.address if card else "",
                 machine.contents.edition,
                 "logs" not in machine.contents.defects,
             )
@@ -162,17 +163,23 @@ class History:
     def _begin(self) -> None:
         """Sees the hosts that were there before anything happened, and begins to forget what is old."""
         for pool in self._cloud.desktop.pools.values():
-            self._look(pool.name)
+            self._look(pool)
         self._forget(self._cloud.world.now - KEPT)
         self._cloud.world.after(TIDY_EVERY_S, self._begin)
 
-    def _look(self, pool_name: str) -> None:
-        there = {host.name.lower(): host for host in self._cloud.desktop.hosts() if host.pool.name == pool_name}
-        for name, host in there.items():
-            self._note((pool_name, name), _state_of(host))
-        for key in list(self._hosts):
-            if key[0] == pool_name and key[1] not in there:
-                self._note(key, None)
+    def _look(self, pool: "Pool") -> None:
+        for name, host in pool.hosts.items():
+            self._note((pool.name, name), _state_of(host))
+        for key in [key for key in self._hosts if key[0] == pool.name and key[1] not in pool.hosts]:
+            self._note(key, None)
+
+    def _look_at(self, pool: "Pool", host: "SessionHost | None") -> None:
+        """At one host only: sessions come and go all the time, and change nothing on the others."""
+        if host is not None:
+            self._note((pool.name, host.name.lower()), _state_of(host))
+
+    def _pool(self, name: str) -> "Pool":
+        return next(pool for pool in self._cloud.desktop.pools.values() if pool.name == name)
 
     def _note(self, key: tuple[str, str], state: HostState | None) -> None:
         states = self._hosts.setdefault(key, [])
@@ -206,9 +213,9 @@ class History:
     # Sessions
 
     def _session_changed(self, news: SessionChanged) -> None:
-        pool = next(pool for pool in self._cloud.desktop.pools.values() if pool.name == news.pool)
-        key = (pool.id, news.session)
-        columns = self._connection(news, self._host(news))
+        pool = self._pool(news.pool)
+        key, host = (pool.id, news.session), pool.hosts.get(news.host.lower())
+        columns = self._connection(news, host)
         if news.state == "Active":
             self._connections[key] = columns["CorrelationId"] = self._guid(pool.id, news.session, self._cloud.world.now)
             self._connect(pool.id, news, columns)
@@ -217,10 +224,10 @@ class History:
             self._happen("WVDConnections", pool.id, columns | {"State": "Completed"})
             if news.state == "CutOff":
                 self._happen("WVDErrors", pool.id, _error(news.user, correlation, *CUT_OFF))
-        self._look(news.pool)
+        self._look_at(pool, host)
 
     def _sign_in_refused(self, news: SignInRefused) -> None:
-        pool = next(pool for pool in self._cloud.desktop.pools.values() if pool.name == news.pool)
+        pool = self._pool(news.pool)
         correlation = self._guid("refused", pool.id, news.user, self._cloud.world.now)
         self._happen("WVDErrors", pool.id, _error(news.user, correlation, *NO_HOST))
 
@@ -237,10 +244,6 @@ class History:
         self._happen("WVDCheckpoints", pool_id, checkpoint)
         self._happen("WVDConnections", pool_id, columns | {"State": "Started"})
         self._happen("WVDConnections", pool_id, columns | {"State": "Connected"}, wait)
-
-    def _host(self, news: SessionChanged) -> "SessionHost | None":
-        hosts = (host for host in self._cloud.desktop.hosts() if host.pool.name == news.pool)
-        return next((host for host in hosts if host.name == news.host), None)
 
     def _connection(self, news: SessionChanged, host: "SessionHost | None") -> dict[str, Any]:
         life = self._lives.get(host.vm_id) if host else None

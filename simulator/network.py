@@ -1,8 +1,10 @@
 """Subnets, and the network cards of virtual machines. Cards are made inline by their VM and go with it."""
 
+import heapq
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simulator.kernel.arm import (
@@ -15,7 +17,6 @@ from simulator.kernel.arm import (
     not_found,
     page,
     resource_id,
-    same,
 )
 
 if TYPE_CHECKING:
@@ -76,13 +77,28 @@ class SubnetState:
     id: str
     name: str
     prefix: str
-    nics: dict[str, Nic] = field(default_factory=dict)
+    nics: dict[str, Nic] = field(default_factory=dict)  # by id in lower case
+    _never_taken: int = RESERVED - 1  # the lowest address, as a number in the subnet, that nobody has ever had
+    _given_back: list[int] = field(default_factory=list)  # a heap; all of them are below that
 
-    def free_address(self) -> str | None:
-        """The lowest address that nobody has."""
-        taken = {nic.address for nic in self.nics.values()}
-        hosts = [str(address) for address in ipaddress.ip_network(self.prefix)]
-        return next((address for address in hosts[RESERVED - 1 : -1] if address not in taken), None)
+    @cached_property
+    def _whole(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        return ipaddress.ip_network(self.prefix)
+
+    def take_address(self) -> str | None:
+        """The lowest address that nobody has, which is now taken; None where there is none left."""
+        if self._given_back:
+            return str(self._whole[heapq.heappop(self._given_back)])
+        if self._never_taken >= self._whole.num_addresses - 1:
+            return None
+        self._never_taken += 1
+        return str(self._whole[self._never_taken - 1])
+
+    def remove(self, nic: Nic) -> None:
+        """Takes a card out, and its address back."""
+        del self.nics[nic.id.lower()]
+        number = int(ipaddress.ip_address(nic.address)) - int(self._whole.network_address)
+        heapq.heappush(self._given_back, number)
 
     def body(self) -> Json:
         """The resource as a GET shows it."""
@@ -138,7 +154,13 @@ class Network:
                 "NotFound",
                 f"Resource {subnet_id} not found.",
             )
-        address = subnet.free_address()
+        if self.find(nic_id) is not None:
+            raise ArmError(
+                409,
+                "NicInUse",
+                f"Network Interface {nic_id} is used by an existing resource and cannot be made again.",
+            )
+        address = subnet.take_address()
         if address is None:
             raise ArmError(
                 400,
@@ -146,26 +168,24 @@ class Network:
                 f"Subnet {subnet.name} with address prefix {subnet.prefix} does not have enough capacity for 1 IP addresses.",
             )
         match = re.search(r"/resourceGroups/([^/]+)/", nic_id, re.IGNORECASE)
-        if any(same(nic.id, nic_id) for nic in self.nics()):
-            raise ArmError(
-                409,
-                "NicInUse",
-                f"Network Interface {nic_id} is used by an existing resource and cannot be made again.",
-            )
         nic = Nic(nic_id, nic_id.rpartition("/")[2], match[1] if match else "", location, subnet.id, address, vm, tags)
         subnet.nics[nic_id.lower()] = nic
         return nic
 
     def leave(self, nic_id: str) -> None:
-        """Removes a card."""
+        """Removes a card, if it is there."""
         for subnet in self._subnets.values():
-            subnet.nics.pop(nic_id.lower(), None)
+            if nic := subnet.nics.get(nic_id.lower()):
+                subnet.remove(nic)
 
     def detach(self, nic_id: str) -> None:
         """Leaves a card behind whose VM is gone."""
-        for nic in self.nics():
-            if same(nic.id, nic_id):
-                nic.vm = None
+        if nic := self.find(nic_id):
+            nic.vm = None
+
+    def find(self, nic_id: str) -> Nic | None:
+        """The card with this id."""
+        return next((each.nics[nic_id.lower()] for each in self._subnets.values() if nic_id.lower() in each.nics), None)
 
     def nics(self) -> list[Nic]:
         """Every card."""
@@ -180,11 +200,10 @@ class Network:
 
     def _get_nic(self, request: ArmRequest) -> Reply:
         path = f"Microsoft.Network/networkInterfaces/{request['name']}"
-        wanted = resource_id(request["subscription"], request["group"], path).lower()
-        for nic in self.nics():
-            if nic.id.lower() == wanted:
-                return Reply(200, nic.body())
-        raise not_found(path, request["group"])
+        found = self.find(resource_id(request["subscription"], request["group"], path))
+        if found is None:
+            raise not_found(path, request["group"])
+        return Reply(200, found.body())
 
     def _list_nics(self, request: ArmRequest) -> Reply:
         group = request["group"].lower()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PATH = "Microsoft.Compute/virtualMachines/{name}/runCommands"
 KEEPS = 4096  # bytes of each stream
 STARTS_AFTER_S = 5.0
+NOTICED_AFTER_S = 1.0  # from the script's end to the operation's, which tells how it went
 ACTION_TAKES_S = 20.0  # at least
 REMOVAL_S = 10.0
 DEFAULT_TIMEOUT_S = 5400
@@ -124,7 +125,9 @@ class RunCommands:
         machine.run_commands[key] = command
         performance = self._perform(machine, given)
         self._let_it_run(machine, command, performance)
-        waits = STARTS_AFTER_S if given.get("asyncExecution") else STARTS_AFTER_S + _runs(command, performance)
+        waits = STARTS_AFTER_S
+        if not given.get("asyncExecution"):
+            waits += _runs(command, performance) + NOTICED_AFTER_S
         operation = self._compute.cloud.operations.start(
             request["subscription"], machine.location, waits, lambda: _settle(command)
         )

@@ -6,10 +6,12 @@ numbers by which another process knows its time.
 
 import json
 import os
+import signal
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,7 +59,7 @@ async def serve(scenario: Scenario, options: Options) -> None:
 
 
 class AnnouncedServer(uvicorn.Server):
-    """A server that says so once it really listens."""
+    """A server that says so once it really listens, and takes a signal to stop for what it is: the end of its work, not a crash."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -68,6 +70,16 @@ class AnnouncedServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops at a signal. uvicorn's own way sends it again once it has stopped, and nothing after that would be cleared up."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _config(cloud: Cloud, authority: trustme.CA) -> uvicorn.Config:

@@ -126,7 +126,7 @@ class Gate:
 
 
 def _exchange(request: Request, asked: Any, reply: Reply, world: World) -> dict[str, Any]:
-    sent = {k.lower(): v for k, v in request.headers.items() if k.lower() != "authorization"}
+    sent = {k.lower(): v for k, v in request.headers.items() if "authorization" not in k.lower()}
     return {
         "method": request.method,
         "url": str(request.url),

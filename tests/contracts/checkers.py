@@ -28,7 +28,6 @@ ACTION = re.compile(r"/(?!list|retrieve)[^/?]+(\?|$)")
 # Names that oav may call unknown or missing, and why each is right.
 ALLOWED = {
     "isArmResource": "live Azure returns it in 202 answers of disks and snapshots",
-    "creationData": "required of a whole disk or snapshot; a 202 answer shows a part of one",
     "blockDeletionBeforeEndOfLife": "a property of gallery versions that is younger than the OpenAPI file",
     "tags": "of a network card that is made with its VM: younger than the OpenAPI file",
     "sizeInGb": "live Azure returns it in marketplace images",

@@ -13,10 +13,11 @@ from simulator.cloud import Cloud
 from simulator.machines import Machine
 from simulator.news import AgentInstalled, MachineRunning, MachineStopping
 from simulator.session_hosts import Pool, SessionHost
+from tests.contracts.checkers import FOLDER, why_not_python
 from tests.support.caller import Answer, Caller
 from tests.support.simulated import Simulated, simulated
 
-CHECKER = Path(__file__).parents[3] / "shared" / "contracts" / "check_traffic.py"
+CHECKER = FOLDER / "check_traffic.py"
 GROUP = "rg-avd-pilot"
 POOL = "Microsoft.DesktopVirtualization/hostPools/hp-pilot"
 VERSION: Any = {"api-version": "2024-04-03"}
@@ -126,9 +127,11 @@ def test_a_put_makes_a_host_pool_and_a_second_one_sets_it_again() -> None:
     path = world.path(GROUP, "Microsoft.DesktopVirtualization/hostPools/hp-new")
     properties = {"hostPoolType": "Pooled", "loadBalancerType": "DepthFirst", "preferredAppGroupType": "Desktop"}
     body = {"location": "westeurope", "tags": {"a": "1"}, "properties": {**properties, "maxSessionLimit": 3}}
-    assert world.send("PUT", path, body, **VERSION).status_code == 201
+    made = world.send("PUT", path, body, **VERSION)
+    assert (made.status_code, made.headers["location"]) == (201, made.json()["id"])
     again = world.send("PUT", path, {"location": "westeurope", "properties": properties}, **VERSION)
     assert again.status_code == 200
+    assert "location" not in again.headers
     assert again.json()["tags"] is None
     assert again.json()["properties"]["maxSessionLimit"] == 999_999
 
@@ -492,7 +495,7 @@ def everything_once(world: Caller) -> list[dict[str, Any]]:
     return list(world.cloud.journal.latest)
 
 
-@pytest.mark.skipif(not CHECKER.exists(), reason="Azure's published contracts are not beside this repository")
+@pytest.mark.skipif(bool(why_not_python()), reason=why_not_python())
 def test_what_the_service_answers_holds_to_the_contract(tmp_path: Path) -> None:
     traffic = tmp_path / "traffic.jsonl"
     traffic.write_text("".join(json.dumps(each, default=str) + "\n" for each in everything_once(a_world())))

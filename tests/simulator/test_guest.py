@@ -88,6 +88,22 @@ def test_that_azure_ran_a_script_says_nothing_about_how_it_ended() -> None:
     assert (view(world)["executionState"], view(world)["exitCode"]) == ("Failed", 3)
 
 
+@pytest.mark.parametrize("in_background", [True, False])
+def test_where_it_is_asked_for_a_script_that_fails_is_a_failed_operation(in_background: bool) -> None:
+    world, _ = machine_in(guest_failures={"prepare": "exit:3"})
+    ended = world.ended(
+        send(world, script("prepare.ps1"), asyncExecution=in_background, treatFailureAsDeploymentFailure=True)
+    )
+    command = world.send("GET", vm_path(world, rest="/runCommands/c1")).json()
+    if in_background:  # the operation is over before the script is
+        assert (ended["status"], command["properties"]["provisioningState"]) == ("Succeeded", "Succeeded")
+    else:
+        assert (ended["error"]["code"], command["properties"]["provisioningState"]) == (
+            "VMRunCommandScriptFailed",
+            "Failed",
+        )
+
+
 def test_protected_parameters_and_passwords_are_never_returned() -> None:
     world, _ = machine_in()
     answer = send(world, "Get-Date", protectedParameters=parameters(Token="hush-hush"), **KEEPER)

@@ -1,6 +1,6 @@
 """What simulated machines answer holds to Azure's published contracts; and the same calls at the same times meet the same world.
 
-Uses the checker in ../shared/contracts where it is there; says so where not.
+Uses the checker where `tests.contracts.checkers` finds it; says so where not.
 """
 
 import json
@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.checkers import FOLDER, why_not_python
 from tests.simulator.test_compute import act, put, vm_path
 from tests.simulator.test_guest import join, script, send, view
 from tests.support.caller import Caller
 
-CHECKER = Path(__file__).parents[3] / "shared" / "contracts" / "check_traffic.py"
+CHECKER = FOLDER / "check_traffic.py"
 
 
 def a_life(world: Caller) -> list[dict[str, Any]]:
@@ -41,7 +42,7 @@ def a_life(world: Caller) -> list[dict[str, Any]]:
     return list(world.cloud.journal.latest)
 
 
-@pytest.mark.skipif(not CHECKER.exists(), reason="Azure's published contracts are not beside this repository")
+@pytest.mark.skipif(bool(why_not_python()), reason=why_not_python())
 def test_what_machines_answer_holds_to_the_contract(tmp_path: Path) -> None:
     traffic = tmp_path / "traffic.jsonl"
     traffic.write_text("".join(json.dumps(exchange, default=str) + "\n" for exchange in a_life(Caller())))

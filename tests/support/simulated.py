@@ -30,19 +30,28 @@ class Killed(BaseException):
 
 
 class Wire:
-    """Between the product and its Azure: notes every call, and lets the process die at a chosen one."""
+    """Between the product and its Azure: notes every call and what is written, and lets the process die at a chosen one."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self.calls: list[tuple[str, str]] = []
+        self.written: list[str] = []
         self.dies_after_writes: int | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request. A process that dies has its write done, and never learns of it."""
         method, path = scope["method"], scope["path"]
         self.calls.append((method, path))
-        await self._cloud.app(scope, receive, send)
-        if self.dies_after_writes is not None and method != "GET" and path.startswith("/subscriptions"):
+        is_write = method != "GET" and path.startswith("/subscriptions")
+
+        async def received() -> Any:
+            message = await receive()
+            if is_write and message["type"] == "http.request":
+                self.written.append(message["body"].decode())
+            return message
+
+        await self._cloud.app(scope, received, send)
+        if self.dies_after_writes is not None and is_write:
             self.dies_after_writes -= 1
             if not self.dies_after_writes:
                 self.dies_after_writes = None

@@ -1,6 +1,6 @@
 """What we send to Azure holds to Azure's published contracts, at the versions that the SDKs ask for.
 
-Uses the checker and contracts in ../shared/contracts where they are there; says so where not.
+Uses the checker where `tests.contracts.checkers` finds it; says so where not.
 """
 
 import contextlib
@@ -17,10 +17,11 @@ from pydantic import SecretStr
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import ExtensionSpec, GalleryImage, MarketplaceImage, PurchasePlan, Script, VmSpec
 from evergold.azure.galleries import Definition, Region, VersionSpec
+from tests.contracts.checkers import FOLDER, why_not_python
 from tests.support.moments import EPOCH
 from tests.support.tiny_azure import ARM, SECRET_VARIABLE, SUBSCRIPTION, Seen, TinyAzure, refusal, with_azure
 
-CHECKER = Path(__file__).parents[3] / "shared" / "contracts" / "check_traffic.py"
+CHECKER = FOLDER / "check_traffic.py"
 RESOURCES = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers"
 SUBNET = f"{RESOURCES}/Microsoft.Network/virtualNetworks/v/subnets/s"
 GALLERY = f"{RESOURCES}/Microsoft.Compute/galleries/gallery/images/win11"
@@ -119,7 +120,7 @@ def lines(sent: list[Seen]) -> Iterator[str]:
         )
 
 
-@pytest.mark.skipif(not CHECKER.exists(), reason="Azure's published contracts are not beside this repository")
+@pytest.mark.skipif(bool(why_not_python()), reason=why_not_python())
 @pytest.mark.parametrize("name", WRITES)
 def test_what_we_send_holds_to_the_contract(name: str, tmp_path: Path) -> None:
     sent = sent_by(WRITES[name])
