@@ -10,7 +10,7 @@ demo: $(VENV)/.demo ## a whole refresh against a simulated Azure
 	$(BIN)/evergold demo $(ARGS)
 
 test: lint ## everything that CI runs
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 lint: $(VENV)/.dev ## ruff and strict types
 	$(BIN)/ruff check .

@@ -33,6 +33,60 @@ def simulate(context: typer.Context) -> None:
 
 
 @app.command()
+def approve(
+    run: Annotated[str, typer.Argument(help="The run's id, the beginning of it, or its name; may be left out.")] = "",
+    name: Annotated[str, typer.Option(help="Your name; it is written to the image version.")] = "",
+    reason: Annotated[str, typer.Option(help="Kept with the decision; needed to reject.")] = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Nobody gets the version.")] = False,
+    not_before: Annotated[str, typer.Option(help="Approve for later, such as '2026-11-28 22:00' (UTC).")] = "",
+    release_method: Annotated[str, typer.Option(help="Instead of what the image set says.")] = "as planned",
+    yes: Annotated[bool, typer.Option("--yes", help="Answer without showing the evidence and asking.")] = False,
+) -> None:
+    """Answer a refresh that waits for an approval, as in the Prefect UI: shows its evidence and asks."""
+    from prefect.client.orchestration import get_client
+
+    from evergold import approve as approving
+
+    decision = "reject" if reject else "approve for later" if not_before else "approve"
+
+    async def give_answer() -> None:
+        async with get_client() as client:
+            waiting = approving.choose(await approving.waiting_runs(client), run)
+            if not yes:
+                print(waiting.question)
+            who = name or typer.prompt("Your name")
+            why = reason or ("" if yes else typer.prompt("Reason", default="", show_default=False))
+            if not yes and not typer.confirm(f"{decision.capitalize()} {waiting.name}, as {who}?"):
+                raise approving.ApproveError(f"Nothing was answered: {waiting.name} waits on.")
+            form = {"decision": decision, "name": who, "reason": why}
+            more = {"not_before": not_before, "release_method": release_method}
+            await approving.answer(client, waiting, form | more)
+        print(f"Answered: {waiting.name} goes on. If the answer does not count, it asks again and says why.")
+
+    try:
+        asyncio.run(give_answer())
+    except approving.ApproveError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def automations() -> None:
+    """Bring deployments/automations to the Prefect server: who is told what, and what Prefect does by itself."""
+    from evergold.automations import AutomationError, apply
+
+    try:
+        applied = asyncio.run(apply())
+    except AutomationError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from error
+    print(f"Automations: {', '.join(applied.automations)}.")
+    print(f"Channels told: {', '.join(applied.channels) or 'none'}.")
+    if applied.left_out:
+        print(f"Left out, since their variable is not set: {', '.join(applied.left_out)}.")
+
+
+@app.command()
 def doctor(image_set: Annotated[str, typer.Argument(help="Name of the image set, as its file is called.")]) -> None:
     """Check everything that a refresh of an image set needs, and change nothing."""
     from evergold.azure import AzureFailure

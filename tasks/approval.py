@@ -18,13 +18,12 @@ from prefect.input.actions import aread_flow_run_input
 from prefect.runtime import flow_run
 from pydantic import Field, ValidationError
 
+from evergold.approve import APPROVAL, ORIGIN_KEY
 from evergold.config.models import Approval, ReleaseMethod
 
 SECONDS_A_DAY = 86_400
 AS_PLANNED: Final = "as planned"
 LONGEST_DELAY = timedelta(days=60)
-# Whoever answers by other means than the form says so beside the answer, under this and the question's key.
-ORIGIN_KEY = "answered-from-"
 
 
 class ApprovalForm(RunInput):
@@ -94,7 +93,7 @@ async def ask(question: Question, now: datetime) -> Answer:
     """
     objection, attempt = "", 0
     while True:
-        key = f"approval-{question.digest[:12]}-{attempt}"
+        key = f"{APPROVAL}{question.digest[:12]}-{attempt}"
         try:
             form: ApprovalForm = await asuspend_flow_run(
                 wait_for_input=ApprovalForm.with_initial_data(description=objection + question.markdown),

@@ -10,6 +10,7 @@ import yaml
 from evergold.stack import Stack
 from simulator.scenario import load
 from tests.stack.killed_refresh import KilledRefresh, run_killed_refresh
+from tests.stack.receiver import receiver
 
 # Slower than the demo: other tests keep the machine busy, and a look at a pool must not be old before it is planned on.
 SPEED = 450
@@ -19,8 +20,11 @@ SPEED = 450
 def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledRefresh]:
     """The refresh, ended."""
     folder = tmp_path_factory.mktemp("stack")
-    with Stack(folder / "state", scenario=smaller_demo(folder), speed=SPEED, journal=True) as stack:
-        yield asyncio.run(run_killed_refresh(stack))
+    with (
+        receiver() as told,
+        Stack(folder / "state", scenario=smaller_demo(folder), speed=SPEED, journal=True) as stack,
+    ):
+        yield asyncio.run(run_killed_refresh(stack, told))
 
 
 def smaller_demo(folder: Path) -> str:

@@ -1,6 +1,8 @@
 """Runs a refresh whose processes are killed (-9) in the build, while it is suspended, and in the rollout, and started again each time."""
 
+import asyncio
 import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +12,11 @@ import psutil
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import LogFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Scheduled
 
 from evergold.clock import RealClock
 from evergold.stack import Stack
 from tests.stack.browser import approve_in_browser, picture_of
+from tests.stack.receiver import Received
 
 LIMIT_S = 240
 CHROMIUM = shutil.which("chromium")
@@ -25,6 +27,7 @@ class KilledRefresh:
     """What came of it."""
 
     stack: Stack
+    told: Received
     run: UUID
     killed: list[str] = field(default_factory=list)
     question: str = ""
@@ -36,19 +39,20 @@ class KilledRefresh:
     tries_of_rollouts: dict[str, int] = field(default_factory=dict)
 
 
-async def run_killed_refresh(stack: Stack) -> KilledRefresh:
+async def run_killed_refresh(stack: Stack, told: Received) -> KilledRefresh:
     """The whole story; everything is still up when it returns."""
     await stack.start()
+    await evergold(stack, "automations", EVERGOLD_WEBHOOK=told.url)
     async with stack.prefect() as client:
         deployment = await client.read_deployment_by_name("refresh-image/refresh-image")
         run = await client.create_flow_run_from_deployment(deployment.id, parameters={"image_set": "office"})
-        story = KilledRefresh(stack, run.id)
+        story = KilledRefresh(stack, told, run.id)
 
-        await _until(stack, lambda: _has_logged(client, run.id, "customise-install-apps done"))
+        await until(stack, lambda: _has_logged(client, run.id, "customise-install-apps done"))
         story.killed.append(await _kill_process_of(client, stack, run.id))
-        await client.set_flow_run_state(run.id, Scheduled(), force=True)
+        await _start_crashed_again(client)
 
-        await _until(stack, lambda: _is_suspended(client, run.id))
+        await until(stack, lambda: _is_suspended(client, run.id))
         stack.kill("worker")
         story.killed.append("worker")
         stack.start_worker()
@@ -59,15 +63,34 @@ async def run_killed_refresh(stack: Stack) -> KilledRefresh:
             answer = {"decision": "approve", "name": "Ada", "reason": ""}
             await client.resume_flow_run(run.id, run_input=answer)
 
-        child = await _until(stack, lambda: _rollout_that_drains(client))
+        child = await until(stack, lambda: _rollout_that_drains(client))
         if CHROMIUM:
             await picture_of(stack, f"{stack.simulator_url}/", "simulator", CHROMIUM)
         story.killed.append(await _kill_process_of(client, stack, child))
-        await _until(stack, lambda: _has_ended(client, run.id))
+        await until(stack, lambda: _has_ended(client, run.id))
         if CHROMIUM:
             await picture_of(stack, f"{stack.prefect_url}/v2/runs/flow-run/{run.id}", "run-graph", CHROMIUM)
         await _look_at_the_end(client, story)
     return story
+
+
+async def evergold(stack: Stack, *arguments: str, **environment: str) -> str:
+    """Runs the command line against the stack, and returns what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "evergold", *arguments),
+        env=stack.environment | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == 0, printed.decode()
+    return printed.decode()
+
+
+async def _start_crashed_again(client: PrefectClient) -> None:
+    """What the schedule of restart-crashed does every five minutes."""
+    deployment = await client.read_deployment_by_name("restart-crashed/restart-crashed")
+    await client.create_flow_run_from_deployment(deployment.id, parameters={"quiet_s": 0})
 
 
 async def _look_at_the_end(client: PrefectClient, story: KilledRefresh) -> None:
@@ -84,7 +107,8 @@ async def _look_at_the_end(client: PrefectClient, story: KilledRefresh) -> None:
         story.truth = (await world.get("/truth")).json()
 
 
-async def _until(stack: Stack, look: Callable[[], Awaitable[Any]]) -> Any:
+async def until(stack: Stack, look: Callable[[], Awaitable[Any]]) -> Any:
+    """What `look` finds, once it finds something."""
     clock = RealClock()
     started = clock.now()
     while not (found := await look()):
@@ -142,5 +166,5 @@ async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> st
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
-    await _until(stack, lambda: _has_logged(client, run, "exceeded its memory allocation"))
+    await until(stack, lambda: _has_logged(client, run, "exceeded its memory allocation"))
     return (await client.read_flow_run(run)).name

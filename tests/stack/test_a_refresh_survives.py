@@ -7,7 +7,7 @@ import pytest
 from tests.contracts import checkers
 from tests.stack.killed_refresh import KilledRefresh
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_it_was_killed_in_build_suspension_and_rollout(killed_refresh: KilledRefresh) -> None:
@@ -51,6 +51,19 @@ def test_the_question_shows_what_was_found(killed_refresh: KilledRefresh) -> Non
         "hp-office",
     ):
         assert text in killed_refresh.question
+
+
+def test_a_chat_is_told_of_the_crash_of_the_question_and_of_the_end(killed_refresh: KilledRefresh) -> None:
+    titles = [message["title"] for message in killed_refresh.told.messages]
+    for title in ("refresh office crashed", "refresh office waits for you", "refresh office is finished"):
+        assert title in titles
+    assert not [title for title in titles if "failed" in title]
+
+
+def test_what_a_chat_is_told_links_to_the_run(killed_refresh: KilledRefresh) -> None:
+    waiting = next(m for m in killed_refresh.told.messages if "waits for you" in m["title"])
+    assert waiting["url"].startswith(killed_refresh.stack.prefect_url)
+    assert waiting["url"].endswith(f"/{killed_refresh.run}")
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here: install Debian's package chromium")

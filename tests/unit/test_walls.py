@@ -38,7 +38,10 @@ WALLS = (
         "evergold/**/*.py",
         ("prefect",),
         "Prefect lives in flows and tasks, and in the programs that start its server and talk to it",
-        but=("evergold/cli.py", "evergold/demo.py", "evergold/stack.py"),
+        but=(
+            *("evergold/approve.py", "evergold/automations.py", "evergold/cli.py"),
+            *("evergold/demo.py", "evergold/stack.py"),
+        ),
     ),
 )
 

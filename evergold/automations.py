@@ -1,0 +1,171 @@
+"""Who is told what, and what Prefect does by itself: the files in deployments/automations, brought to the Prefect server.
+
+A file is an automation in Prefect's own words (trigger, actions), or in place of its actions a `title` and a `text`: these go to
+every channel of channels.yaml, in the form that each wants. `apply` can be run any number of times: afterwards the server has exactly
+these automations of ours (their names begin with "Evergold: "), and those of others are untouched. The secrets of channels come from
+environment variables and stand nowhere but in Prefect's encrypted blocks.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import SendgridEmail
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import get_client
+from prefect.events.schemas.automations import AutomationCore
+from prefect.types import SecretDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from evergold.config.base import Part
+from evergold.config.load import deployments_root
+from evergold.config.models import Name, VariableName
+
+FOLDER = "automations"
+CHANNELS = "channels.yaml"
+OURS = "Evergold: "
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class AutomationError(Exception):
+    """An automation's file cannot be used; names the file, and says what is wrong in it."""
+
+
+class Channel(Part):
+    """Where people are told."""
+
+    name: Name
+    kind: Literal["teams", "slack", "webhook", "email"]
+    secret_variable: VariableName = Field(
+        description="Environment variable with the webhook's address or SendGrid's key."
+    )
+    sender: str = ""
+    to: tuple[str, ...] = ()
+
+
+class Channels(Part):
+    """The file channels.yaml."""
+
+    channels: tuple[Channel, ...]
+
+
+class Automation(Part):
+    """One file: when something happens, tell people, or do something."""
+
+    name: str
+    description: str
+    trigger: dict[str, Any]
+    title: str = ""
+    text: str = ""
+    actions: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was brought to the server: names of automations, of the channels they tell, and of channels without a secret."""
+
+    automations: tuple[str, ...]
+    channels: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def read_automations(root: Path | None = None) -> list[Automation]:
+    """Every automation of the deployments folder, by file name. Raises AutomationError."""
+    folder = deployments_root(root) / FOLDER
+    return [_read(path, Automation) for path in sorted(folder.glob("*.yaml")) if path.name != CHANNELS]
+
+
+def read_channels(root: Path | None = None) -> tuple[Channel, ...]:
+    """The channels of the deployments folder. Raises AutomationError."""
+    return _read(deployments_root(root) / FOLDER / CHANNELS, Channels).channels
+
+
+async def apply(root: Path | None = None) -> Applied:
+    """Brings channels and automations to the Prefect server. Raises AutomationError before anything is changed."""
+    automations, channels = read_automations(root), read_channels(root)
+    known = [channel for channel in channels if os.environ.get(channel.secret_variable)]
+    blocks = {channel.name: await _save(channel) for channel in known}
+    wanted = [_core(automation, known, blocks) for automation in automations]
+    wanted = [each for each in wanted if each.actions]
+    async with get_client() as client:
+        present = [each for each in await client.read_automations() if each.name.startswith(OURS)]
+        for core in wanted:
+            same = [each for each in present if each.name == core.name]
+            if same:
+                await client.update_automation(same[0].id, core)
+            else:
+                await client.create_automation(core)
+        names = {core.name for core in wanted}
+        for stale in present:
+            if stale.name not in names:
+                await client.delete_automation(stale.id)
+    return Applied(
+        automations=tuple(core.name.removeprefix(OURS) for core in wanted),
+        channels=tuple(channel.name for channel in known),
+        left_out=tuple(channel.name for channel in channels if channel not in known),
+    )
+
+
+def payload(kind: str, title: str, text: str) -> str:
+    """What a channel of this kind is sent, as a template that Prefect fills in: JSON, whatever the run has said."""
+    return "{% set _title %}" + title + "{% endset %}{% set _text %}" + text + "{% endset %}" + _BODIES[kind]
+
+
+_BODIES = {
+    "slack": """{"text": {{ ("*" ~ _title ~ "*\\n" ~ _text ~ "\\n" ~ (flow_run|ui_url))|tojson }}}""",
+    # An adaptive card: learn.microsoft.com, "Create incoming webhooks with Workflows for Microsoft Teams".
+    "teams": """{"type": "message", "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": {
+"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4",
+"body": [{"type": "TextBlock", "weight": "bolder", "wrap": true, "text": {{ _title|tojson }}},
+{"type": "TextBlock", "wrap": true, "text": {{ _text|tojson }}}],
+"actions": [{"type": "Action.OpenUrl", "title": "Open the run", "url": {{ (flow_run|ui_url)|tojson }}}]}}]}""",
+    "webhook": """{"title": {{ _title|tojson }}, "text": {{ _text|tojson }}, "url": {{ (flow_run|ui_url)|tojson }},
+"run": {{ (flow_run.id|string)|tojson }}, "state": {{ flow_run.state.name|tojson }}}""",
+}
+
+
+async def _save(channel: Channel) -> str:
+    """The id of the channel's block, which holds its secret."""
+    secret = SecretStr(os.environ[channel.secret_variable])
+    block: Block
+    if channel.kind == "email":
+        block = SendgridEmail(api_key=secret, sender_email=channel.sender, to_emails=list(channel.to))
+    else:
+        headers = SecretDict({"Content-Type": "application/json"})
+        block = Webhook(method="POST", url=secret, headers=headers)
+    return str(await block.save(f"evergold-{channel.name}", overwrite=True))
+
+
+def _core(automation: Automation, channels: Iterable[Channel], blocks: Mapping[str, str]) -> AutomationCore:
+    told = [_telling(automation, channel.kind, blocks[channel.name]) for channel in channels if automation.title]
+    try:
+        return AutomationCore.model_validate(
+            {
+                "name": OURS + automation.name,
+                "description": automation.description,
+                "trigger": automation.trigger,
+                "actions": [*automation.actions, *told],
+            }
+        )
+    except ValidationError as wrong:
+        raise AutomationError(f"The automation {automation.name} is not one that Prefect knows: {wrong}") from wrong
+
+
+def _telling(automation: Automation, kind: str, block: str) -> dict[str, Any]:
+    if kind == "email":
+        body = f"{automation.text}\n\n{{{{ flow_run|ui_url }}}}"
+        return {"type": "send-notification", "block_document_id": block, "subject": automation.title, "body": body}
+    text = payload(kind, automation.title, automation.text)
+    return {"type": "call-webhook", "block_document_id": block, "payload": text}
+
+
+def _read(path: Path, model: type[_Model]) -> _Model:
+    try:
+        return model.model_validate(YAML(typ="safe").load(path))
+    except (OSError, YAMLError, ValidationError) as wrong:
+        raise AutomationError(f"{path} cannot be used: {wrong} Nothing was changed on the Prefect server.") from wrong

@@ -1,0 +1,82 @@
+"""Each way in which an approval is answered, through Prefect's API and the command line, on a running server and worker."""
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import PrefectClient
+
+from evergold.clock import RealClock
+from evergold.stack import REPOSITORY
+from tests.stack.asking import ANSWER
+from tests.stack.killed_refresh import KilledRefresh, evergold, until
+
+pytestmark = pytest.mark.timeout(600)
+
+
+async def asked(client: PrefectClient, refresh: KilledRefresh) -> UUID:
+    """A run of the asking flow, on the stack's worker."""
+    flow = await client.create_flow_from_name("asking")
+    deployment = await client.create_deployment(
+        flow,
+        "asking",
+        entrypoint="tests/stack/asking.py:asking",
+        path=str(REPOSITORY),
+        work_pool_name="evergold",
+    )
+    return (await client.create_flow_run_from_deployment(deployment)).id
+
+
+async def question(refresh: KilledRefresh, client: PrefectClient, run: UUID, attempt: int) -> str:
+    """What the form shows above its fields, at this attempt."""
+
+    async def look() -> str | None:
+        state = (await client.read_flow_run(run)).state
+        assert state is None or not state.is_final(), state.message if state else ""
+        details = state.state_details if state and state.is_paused() else None
+        if details is None or not (details.pause_key or "").endswith(f"-{attempt}") or not details.run_input_keyset:
+            return None
+        return str(json.loads(await client.read_flow_run_input(run, details.run_input_keyset["description"])))
+
+    return str(await until(refresh.stack, look))
+
+
+async def answer(client: PrefectClient, run: UUID, **form: Any) -> str:
+    """How Prefect takes an answer: ACCEPT or REJECT."""
+    return (await client.resume_flow_run(run, run_input=form)).status.value
+
+
+def test_an_answer_that_does_not_count_brings_the_form_back_and_the_command_line_answers_it(
+    killed_refresh: KilledRefresh,
+) -> None:
+    later = f"{RealClock().now() + timedelta(days=3, hours=1):%Y-%m-%d %H:%M}"
+
+    async def body() -> dict[str, Any]:
+        async with killed_refresh.stack.prefect() as client:
+            run = await asked(client, killed_refresh)
+            assert "did not count" not in await question(killed_refresh, client, run, 0)
+            assert await answer(client, run, decision="approve") == "REJECT", "without a name"
+            assert await answer(client, run, decision="perhaps", name="Ada") == "REJECT", "no such decision"
+            assert await answer(client, run, decision="approve", name="Mallory") == "ACCEPT"
+            assert "Mallory is not among the approvers" in await question(killed_refresh, client, run, 1)
+            assert await answer(client, run, decision="approve", name="Grace") == "ACCEPT"
+            assert "wants somebody else to approve it" in await question(killed_refresh, client, run, 2)
+            printed = await evergold(
+                killed_refresh.stack, "approve", str(run)[:8], "--name", "Ada", "--not-before", later, "--yes"
+            )
+            assert "goes on" in printed
+            await until(killed_refresh.stack, lambda: _ended(client, run))
+            artifacts = [a for a in await client.read_artifacts() if a.key == ANSWER]
+            return dict(json.loads(str(artifacts[-1].data))[0])
+
+    noted = asyncio.run(body())
+    assert (noted["approved"], noted["name"], noted["in_days"]) == (True, "Ada", 3)
+    assert noted["from"].startswith("evergold approve, by ")
+
+
+async def _ended(client: PrefectClient, run: UUID) -> bool:
+    state = (await client.read_flow_run(run)).state
+    return state is not None and state.is_final()

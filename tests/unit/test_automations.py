@@ -1,0 +1,49 @@
+"""Automations: every file is one that Prefect knows, and what people are sent is JSON whatever a run has said."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect.events.schemas.automations import AutomationCore
+from prefect.server.utilities.user_templates import render_user_template, validate_user_template
+
+from evergold.automations import Automation, AutomationError, payload, read_automations, read_channels
+
+NASTY = "RolloutHalted: \"new\" hosts\nfailed: \\ {{ braces }} <b> and 'quotes'"
+
+
+@pytest.mark.parametrize("automation", read_automations(), ids=lambda each: each.name)
+def test_prefect_knows_each_automation(automation: Automation) -> None:
+    plain = automation.model_dump()
+    actions = plain.pop("actions") or [{"type": "do-nothing"}]
+    del plain["title"], plain["text"]
+    AutomationCore.model_validate({**plain, "actions": list(actions)})
+
+
+@pytest.mark.parametrize("kind", ["slack", "teams", "webhook"])
+@pytest.mark.parametrize("automation", [a for a in read_automations() if a.title], ids=lambda each: each.name)
+async def test_what_is_sent_is_json_whatever_the_run_has_said(kind: str, automation: Automation) -> None:
+    template = payload(kind, automation.title, automation.text)
+    validate_user_template(template)
+    run = SimpleNamespace(name="refresh office", id="1", state=SimpleNamespace(message=NASTY, name="Failed"))
+    sent = json.loads(await render_user_template(template.replace("|ui_url", "|string"), {"flow_run": run}))
+    assert "refresh office" in json.dumps(sent)
+    if automation.text == "{{ flow_run.state.message }}":
+        assert json.dumps(NASTY)[1:-1] in json.dumps(sent)
+
+
+def test_a_rollout_that_halted_by_itself_is_told_apart_from_one_that_failed() -> None:
+    stopped = next(each for each in read_automations() if each.name == "stopped")
+    assert "halted by itself" in stopped.title
+
+
+def test_the_channels_shipped_can_be_read() -> None:
+    assert {channel.kind for channel in read_channels()} == {"teams", "slack", "webhook"}
+
+
+def test_a_file_that_is_no_automation_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "automations").mkdir()
+    (tmp_path / "automations" / "broken.yaml").write_text("name: x\nwhen: never\n")
+    with pytest.raises(AutomationError, match=r"broken\.yaml cannot be used"):
+        read_automations(tmp_path)
