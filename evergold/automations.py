@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import SendgridEmail
@@ -18,51 +18,16 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.types import SecretDict
-from pydantic import BaseModel, Field, SecretStr, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import SecretStr, ValidationError
 
-from evergold.config.base import Part
-from evergold.config.load import deployments_root
-from evergold.config.models import Name, VariableName
+from evergold.config.automations import Automation, Channel
+from evergold.config.load import load_automations, load_channels
 
-FOLDER = "automations"
-CHANNELS = "channels.yaml"
 OURS = "Evergold: "
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class AutomationError(Exception):
-    """An automation's file cannot be used; names the file, and says what is wrong in it."""
-
-
-class Channel(Part):
-    """Where people are told."""
-
-    name: Name
-    kind: Literal["teams", "slack", "webhook", "email"]
-    secret_variable: VariableName = Field(
-        description="Environment variable with the webhook's address or SendGrid's key."
-    )
-    sender: str = ""
-    to: tuple[str, ...] = ()
-
-
-class Channels(Part):
-    """The file channels.yaml."""
-
-    channels: tuple[Channel, ...]
-
-
-class Automation(Part):
-    """One file: when something happens, tell people, or do something."""
-
-    name: str
-    description: str
-    trigger: dict[str, Any]
-    title: str = ""
-    text: str = ""
-    actions: tuple[dict[str, Any], ...] = ()
+    """Prefect does not know such a trigger or action; names the automation, and says what is wrong in it."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +39,9 @@ class Applied:
     left_out: tuple[str, ...]
 
 
-def read_automations(root: Path | None = None) -> list[Automation]:
-    """Every automation of the deployments folder, by file name. Raises AutomationError."""
-    folder = deployments_root(root) / FOLDER
-    return [_read(path, Automation) for path in sorted(folder.glob("*.yaml")) if path.name != CHANNELS]
-
-
-def read_channels(root: Path | None = None) -> tuple[Channel, ...]:
-    """The channels of the deployments folder. Raises AutomationError."""
-    return _read(deployments_root(root) / FOLDER / CHANNELS, Channels).channels
-
-
 async def apply(root: Path | None = None) -> Applied:
-    """Brings channels and automations to the Prefect server. Raises AutomationError before anything is changed."""
-    automations, channels = read_automations(root), read_channels(root)
+    """Brings channels and automations to the Prefect server. Raises ConfigError or AutomationError before it is changed."""
+    automations, channels = load_automations(root), load_channels(root)
     known = [channel for channel in channels if os.environ.get(channel.secret_variable)]
     blocks = {channel.name: await _save(channel) for channel in known}
     wanted = [_core(automation, known, blocks) for automation in automations]
@@ -162,10 +116,3 @@ def _telling(automation: Automation, kind: str, block: str) -> dict[str, Any]:
         return {"type": "send-notification", "block_document_id": block, "subject": automation.title, "body": body}
     text = payload(kind, automation.title, automation.text)
     return {"type": "call-webhook", "block_document_id": block, "payload": text}
-
-
-def _read(path: Path, model: type[_Model]) -> _Model:
-    try:
-        return model.model_validate(YAML(typ="safe").load(path))
-    except (OSError, YAMLError, ValidationError) as wrong:
-        raise AutomationError(f"{path} cannot be used: {wrong} Nothing was changed on the Prefect server.") from wrong

@@ -77,7 +77,7 @@ def automations() -> None:
 
     try:
         applied = asyncio.run(apply())
-    except AutomationError as error:
+    except (AutomationError, ConfigError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from error
     print(f"Automations: {', '.join(applied.automations)}.")

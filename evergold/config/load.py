@@ -1,4 +1,4 @@
-"""Reads image sets and environments from the deployments folder.
+"""Reads image sets, environments and automations from the deployments folder.
 
 The folder is the argument `root`, or the environment variable EVERGOLD_DEPLOYMENTS, or `deployments` in the repository. Scripts are
 named from the folder that holds it, or from EVERGOLD_REPOSITORY. Everything wrong in a file is told at once, in one ConfigError.
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from evergold.config.automations import Automation, Channel, Channels
 from evergold.config.document import Document, Place, read_document
 from evergold.config.errors import ConfigError, Problem
 from evergold.config.models import Environment, ImageSet
@@ -25,6 +26,8 @@ __all__ = [
     "deployments_root",
     "list_environments",
     "list_image_sets",
+    "load_automations",
+    "load_channels",
     "load_environment",
     "load_image_set",
     "script_file",
@@ -32,6 +35,8 @@ __all__ = [
 
 IMAGE_SETS = "image_sets"
 ENVIRONMENTS = "environments"
+AUTOMATIONS = "automations"
+CHANNELS = "channels"
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -73,6 +78,21 @@ def load_environment(name: str, root: Path | None = None) -> Environment:
         return environment
     absolute = endpoints.model_copy(update={"ca_file": (folder / endpoints.ca_file).resolve()})
     return environment.model_copy(update={"endpoints": absolute})
+
+
+def load_automations(root: Path | None = None) -> list[Automation]:
+    """Every automation, by file name; else ConfigError."""
+    folder = deployments_root(root) / AUTOMATIONS
+    return [
+        _validated(_open(folder, name, "automation"), Automation, []) for name in _names(folder) if name != CHANNELS
+    ]
+
+
+def load_channels(root: Path | None = None) -> tuple[Channel, ...]:
+    """The channels by which people are told; else ConfigError."""
+    document = _open(deployments_root(root) / AUTOMATIONS, CHANNELS, "file")
+    given = document.texts("channels", "*", "name")
+    return _validated(document, Channels, list(_twice(document, given, "Give each channel its own name."))).channels
 
 
 def _names(folder: Path) -> list[str]:

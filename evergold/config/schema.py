@@ -10,10 +10,16 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from evergold.config.automations import Automation, Channels
 from evergold.config.load import deployments_root
 from evergold.config.models import Environment, ImageSet
 
-MODELS: Final[Mapping[str, type[BaseModel]]] = {"image_set": ImageSet, "environment": Environment}
+MODELS: Final[Mapping[str, type[BaseModel]]] = {
+    "image_set": ImageSet,
+    "environment": Environment,
+    "automation": Automation,
+    "channels": Channels,
+}
 
 
 def schema_text(model: type[BaseModel]) -> str:

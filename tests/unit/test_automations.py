@@ -8,12 +8,14 @@ import pytest
 from prefect.events.schemas.automations import AutomationCore
 from prefect.server.utilities.user_templates import render_user_template, validate_user_template
 
-from evergold.automations import Automation, AutomationError, payload, read_automations, read_channels
+from evergold.automations import payload
+from evergold.config.automations import Automation
+from evergold.config.load import ConfigError, load_automations, load_channels
 
 NASTY = "RolloutHalted: \"new\" hosts\nfailed: \\ {{ braces }} <b> and 'quotes'"
 
 
-@pytest.mark.parametrize("automation", read_automations(), ids=lambda each: each.name)
+@pytest.mark.parametrize("automation", load_automations(), ids=lambda each: each.name)
 def test_prefect_knows_each_automation(automation: Automation) -> None:
     plain = automation.model_dump()
     actions = plain.pop("actions") or [{"type": "do-nothing"}]
@@ -22,7 +24,7 @@ def test_prefect_knows_each_automation(automation: Automation) -> None:
 
 
 @pytest.mark.parametrize("kind", ["slack", "teams", "webhook"])
-@pytest.mark.parametrize("automation", [a for a in read_automations() if a.title], ids=lambda each: each.name)
+@pytest.mark.parametrize("automation", [a for a in load_automations() if a.title], ids=lambda each: each.name)
 async def test_what_is_sent_is_json_whatever_the_run_has_said(kind: str, automation: Automation) -> None:
     template = payload(kind, automation.title, automation.text)
     validate_user_template(template)
@@ -34,16 +36,24 @@ async def test_what_is_sent_is_json_whatever_the_run_has_said(kind: str, automat
 
 
 def test_a_rollout_that_halted_by_itself_is_told_apart_from_one_that_failed() -> None:
-    stopped = next(each for each in read_automations() if each.name == "stopped")
+    stopped = next(each for each in load_automations() if each.name == "stopped")
     assert "halted by itself" in stopped.title
 
 
 def test_the_channels_shipped_can_be_read() -> None:
-    assert {channel.kind for channel in read_channels()} == {"teams", "slack", "webhook"}
+    assert {channel.kind for channel in load_channels()} == {"teams", "slack", "webhook"}
 
 
 def test_a_file_that_is_no_automation_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "automations").mkdir()
     (tmp_path / "automations" / "broken.yaml").write_text("name: x\nwhen: never\n")
-    with pytest.raises(AutomationError, match=r"broken\.yaml cannot be used"):
-        read_automations(tmp_path)
+    with pytest.raises(ConfigError, match=r"broken\.yaml:2: when: is not a key"):
+        load_automations(tmp_path)
+
+
+def test_a_channel_by_mail_needs_addresses(tmp_path: Path) -> None:
+    (tmp_path / "automations").mkdir()
+    text = "channels:\n  - {name: mail, kind: email, secret_variable: KEY}\n"
+    (tmp_path / "automations" / "channels.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="sender or to is missing"):
+        load_channels(tmp_path)
