@@ -18,6 +18,7 @@ DRAINED_AT = "evergold-drained-at"
 WARNED_AT = "evergold-warned-at"
 EMPTY_SINCE = "evergold-empty-since"  # when the broker was first seen to report no session on it
 CHECKED_AT = "evergold-checked-at"  # a new host passed its checks
+UNWELL_AT = "evergold-unwell-at"  # a checked host was seen unhealthy before it was opened: it proves itself anew
 FAILED = "evergold-failed"  # why a new host did not come up
 RETIRED_AT = "evergold-retired-at"
 RETAIN_UNTIL = "evergold-retain-until"

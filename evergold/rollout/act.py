@@ -115,6 +115,12 @@ async def forget_empty(place: Place, host: Host, action: Action) -> None:
     log.info("%s: not empty after all: %s", host.name, action.reason)
 
 
+async def note_unwell(place: Place, host: Host, action: Action) -> None:
+    """Notes when a checked host was last seen unhealthy: it has to stay healthy anew before it is opened."""
+    await _tag(place, host, {tags.UNWELL_AT: tags.format_time(place.azure.clock.now())})
+    log.info("%s: unwell: %s", host.name, action.reason)
+
+
 async def allow_sessions(place: Place, host: Host, action: Action) -> None:
     """A new host begins to serve."""
     await _allow(place, host, True)
@@ -261,6 +267,7 @@ ACTS: dict[Kind, Act] = {
     Kind.UNDRAIN: undrain,
     Kind.NOTE_EMPTY: note_empty,
     Kind.FORGET_EMPTY: forget_empty,
+    Kind.NOTE_UNWELL: note_unwell,
     Kind.WARN: warn,
     Kind.SIGN_OUT: sign_out,
     Kind.REMOVE_FROM_POOL: remove_from_pool,

@@ -57,6 +57,7 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
         warn_minutes=given.warn_minutes,
         settle_minutes=given.settle_minutes,
         min_drain_minutes=given.min_drain_minutes,
+        min_ready_minutes=given.min_ready_minutes,
         heartbeat_max_age_minutes=given.heartbeat_max_age_minutes,
         join_timeout_minutes=given.join_timeout_minutes,
         check_timeout_minutes=image_set.checks.settle_timeout_minutes,

@@ -86,6 +86,24 @@ def is_checked(host: Host) -> bool:
     return tags.CHECKED_AT in host.tags
 
 
+def ready_at(host: Host, policy: Policy) -> datetime | None:
+    """When a checked host has been healthy long enough to be opened; None for one that is not checked.
+
+    It counts from its checks, or from the last time at which it was seen unhealthy after them. An unreadable time is no proof.
+    """
+    checked = tags.parse_time(host.tags.get(tags.CHECKED_AT))
+    if checked is None:
+        return None
+    unwell = tags.parse_time(host.tags.get(tags.UNWELL_AT))
+    return max(checked, unwell or checked) + timedelta(minutes=policy.min_ready_minutes)
+
+
+def is_ready(host: Host, policy: Policy, now: datetime) -> bool:
+    """Whether a new host has proven itself: checked, healthy, and so for `min_ready_minutes`."""
+    at = ready_at(host, policy)
+    return at is not None and now >= at and is_healthy(host, policy, now)
+
+
 def is_empty(host: Host) -> bool:
     """Whether the broker, by its count and by its list, shows nobody on it."""
     return host.session_count == 0 and not host.sessions

@@ -133,6 +133,7 @@ class Policy:
         warn_minutes: from the warning to the sign-out.
         settle_minutes: from the last sign-out to the removal.
         min_drain_minutes: how long a host drains at least, even when it is empty.
+        min_ready_minutes: how long a new host has to be healthy after its checks before it is opened, and so counts.
         heartbeat_max_age_minutes: a host that was last heard of longer ago is not available.
         join_timeout_minutes: a new host that is not healthy so long after its creation has failed, and so has one that served and has
             been silent so long.
@@ -149,6 +150,7 @@ class Policy:
     warn_minutes: int = 5
     settle_minutes: int = 5
     min_drain_minutes: int = 15
+    min_ready_minutes: int = 2
     heartbeat_max_age_minutes: int = 5
     join_timeout_minutes: int = 90
     check_timeout_minutes: int = 60
@@ -167,6 +169,7 @@ class Kind(StrEnum):
     DRAIN = "drain"
     UNDRAIN = "undrain"
     NOTE_EMPTY = "note empty"
+    NOTE_UNWELL = "note unwell"  # a checked host that was about to be opened is not healthy: its time runs anew
     FORGET_EMPTY = "forget empty"  # somebody is on it again, or can be: it settles anew when they have left
     WARN = "warn"
     SIGN_OUT = "sign out"

@@ -20,7 +20,7 @@ A new host goes through these; it is in drain mode until it has been checked:
 | creating, joining | not in the pool | it registers |
 | settling | in the pool, not healthy | it is `Available`, with a fresh heartbeat |
 | ready | healthy, not checked | its checks have passed |
-| checked | checked, in drain mode | at once: it is opened to users |
+| checked | checked, in drain mode | it has been healthy for `min_ready_minutes` since: then it is opened to users |
 | serving | not in drain mode | it stays |
 | failed | not up in time, or silent as long | nobody is on it: then it is deleted, within the failure budget |
 
@@ -62,10 +62,12 @@ from evergold.rollout.hosts import (
     is_kept,
     is_lost,
     is_new,
+    is_ready,
     is_retired,
     is_serving,
     is_usable,
     on_target,
+    ready_at,
     why_failed,
 )
 from evergold.rollout.model import Action, Host, Kind, Note, Plan, Policy, Snapshot, Target
@@ -352,14 +354,25 @@ def _delete_failed(view: View) -> Iterable[Action]:
 
 
 def _bring_up(view: View) -> Iterable[Action]:
-    """A healthy new host is checked, and then opened."""
+    """A healthy new host is checked, and opened when it has stayed healthy for a while."""
     for host in view.good:
-        if host.allow_new_session or not is_healthy(host, view.policy, view.now):
+        if host.allow_new_session:
             continue
         if not is_checked(host):
-            yield Action(Kind.CHECK, host.name, "it is healthy, and in drain mode until its checks have passed")
-        elif not view.target.canary_only and not view.too_early:
-            yield Action(Kind.ALLOW_SESSIONS, host.name, "its checks have passed")
+            if is_healthy(host, view.policy, view.now):
+                yield Action(Kind.CHECK, host.name, "it is healthy, and in drain mode until its checks have passed")
+        elif is_ready(host, view.policy, view.now):
+            if not view.target.canary_only and not view.too_early:
+                yield Action(Kind.ALLOW_SESSIONS, host.name, "its checks have passed, and it has stayed healthy since")
+        elif _fell_ill(host, view):
+            yield Action(Kind.NOTE_UNWELL, host.name, "it is not healthy any more, and has to prove itself anew")
+
+
+def _fell_ill(host: Host, view: View) -> bool:
+    """Whether a checked host, not open yet, would be taken for proven at the next look though it is not healthy at this one."""
+    at = ready_at(host, view.policy)
+    proven = at is not None and view.now >= at
+    return proven and view.policy.min_ready_minutes > 0 and not is_asleep(host)
 
 
 def _create(view: View) -> Iterable[Action]:
@@ -517,7 +530,7 @@ def _why_halted(view: View) -> str | None:
 def _is_done(view: View) -> bool:
     """Every outdated host is out of the way and as many new ones as are needed serve: none seen is no success."""
     if view.target.canary_only:
-        return any(is_checked(host) and is_healthy(host, view.policy, view.now) for host in view.good)
+        return any(is_ready(host, view.policy, view.now) for host in view.good)
     if _not_frozen(view):
         return False
     serving = [host for host in view.good if is_checked(host) and (host.name in view.serving or _sleeps_open(host))]
@@ -546,6 +559,9 @@ def _waiting_for(view: View) -> str:
     coming = [host.name for host in view.good if not is_checked(host)]
     if coming:
         return f"{_listed(coming)} to come up"
+    proving = [host.name for host in view.good if not host.allow_new_session]
+    if proving:
+        return f"{_listed(proving)} to have been healthy for {view.policy.min_ready_minutes} minutes"
     if strays := _not_frozen(view):
         return f"{_listed(strays)} to be marked for this rollout: they are outdated, and nothing is marked yet"
     occupied = [host for host in view.left if host.registered and not is_empty(host)]
@@ -600,6 +616,9 @@ def _moments(view: View) -> Iterable[datetime]:
         if host.created_at is not None and not is_checked(host):
             yield host.created_at + timedelta(minutes=policy.join_timeout_minutes)
             yield host.created_at + timedelta(minutes=policy.join_timeout_minutes + policy.check_timeout_minutes)
+        proven = ready_at(host, policy)
+        if proven is not None and not host.allow_new_session:
+            yield proven
     for host in view.left:
         if tags.EMPTY_SINCE in host.tags:
             yield _may_go_at(host, view)
@@ -668,4 +687,8 @@ def _new_note(host: Host, view: View) -> Note:
         return Note("ready", "new and healthy; in drain mode until it is checked")
     if host.allow_new_session:
         return Note("serving", "on the target version")
+    if not is_ready(host, view.policy, view.now):
+        return Note(
+            "checked", f"passed its checks; opens when it has been healthy for {view.policy.min_ready_minutes} minutes"
+        )
     return Note("checked", "passed its checks; in drain mode")

@@ -45,6 +45,7 @@ class Machine:
     left_at: datetime | None = None  # when its last user left
     drained_at: datetime | None = None
     deleted_at: datetime | None = None
+    proven_from: datetime | None = None  # since when it is checked and has not been seen unwell
     fate: str = "good"  # what becomes of a new one: good, stillborn, mute or faulty
 
     @property
@@ -206,6 +207,7 @@ class ModelPool:
             Kind.UNDRAIN: self._undrain,
             Kind.NOTE_EMPTY: self._note_empty,
             Kind.FORGET_EMPTY: self._forget_empty,
+            Kind.NOTE_UNWELL: self._note_unwell,
             Kind.WARN: self._warn,
             Kind.SIGN_OUT: self._sign_out,
             Kind.REMOVE_FROM_POOL: self._remove,
@@ -241,10 +243,18 @@ class ModelPool:
 
     def _check(self, machine: Machine, _: Action) -> None:
         machine.tags[tags.CHECKED_AT if machine.fate == "good" else tags.FAILED] = tags.format_time(self.now)
+        machine.proven_from = self.now
 
     def _open(self, machine: Machine, _: Action) -> None:
-        assert tags.CHECKED_AT in machine.tags, f"{machine.name} opens unchecked"
+        assert machine.proven_from is not None, f"{machine.name} opens unchecked"
+        proven = timedelta(minutes=self.policy.min_ready_minutes)
+        assert self.now - machine.proven_from >= proven, f"{machine.name} opens before it has proven itself"
+        assert self.now - machine.heard <= timedelta(minutes=5), f"{machine.name} opens, and nobody hears of it"
         machine.open = True
+
+    def _note_unwell(self, machine: Machine, _: Action) -> None:
+        machine.tags[tags.UNWELL_AT] = tags.format_time(self.now)
+        machine.proven_from = self.now
 
     def _drain(self, machine: Machine, _: Action) -> None:
         if machine.name in self.frozen:

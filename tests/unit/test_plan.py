@@ -91,7 +91,25 @@ ROWS = [
         "ready",
     ),
     ("a healthy new host is checked", new("n"), Kind.CHECK, "ready"),
-    ("a checked new host is opened", new("n", tagged={tags.CHECKED_AT: stamp(1)}), Kind.ALLOW_SESSIONS, "checked"),
+    ("a new host checked just now is waited for", new("n", tagged={tags.CHECKED_AT: stamp(1)}), None, "checked"),
+    (
+        "a new host that has stayed healthy since its checks is opened",
+        new("n", tagged={tags.CHECKED_AT: stamp(2)}),
+        Kind.ALLOW_SESSIONS,
+        "checked",
+    ),
+    (
+        "a checked new host that falls ill before it is opened gets a note of it",
+        new("n", status="Upgrading", tagged={tags.CHECKED_AT: stamp(5)}),
+        Kind.NOTE_UNWELL,
+        "settling",
+    ),
+    (
+        "a checked new host that was ill a moment ago is waited for",
+        new("n", tagged={tags.CHECKED_AT: stamp(9), tags.UNWELL_AT: stamp(1)}),
+        None,
+        "checked",
+    ),
     ("a new host that serves is left alone", serving("n"), None, "serving"),
     (
         "a new host that Azure could not make is deleted",
@@ -477,7 +495,10 @@ def test_a_personal_pool_is_refused() -> None:
 
 def test_a_canary_alone_is_done_when_it_is_checked_and_stays_shut() -> None:
     assert told(decide(host("a"), host("b"), canary_only=True), Kind.CREATE) == ["pil-001"]
-    checked = new("pil-001", tagged={tags.CHECKED_AT: stamp(1)})
+    just_checked = decide(host("a"), new("pil-001", tagged={tags.CHECKED_AT: stamp(1)}), canary_only=True)
+    assert (just_checked.done, just_checked.waiting_for) == (False, "pil-001 to have been healthy for 2 minutes")
+    assert just_checked.until == EPOCH + timedelta(minutes=1)
+    checked = new("pil-001", tagged={tags.CHECKED_AT: stamp(2)})
     result = decide(host("a"), host("b"), checked, canary_only=True)
     assert (result.actions, result.done) == ((), True)
 

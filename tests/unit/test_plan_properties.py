@@ -31,6 +31,7 @@ policies = st.builds(
     warn_minutes=st.sampled_from([0, 5, 15]),
     settle_minutes=st.sampled_from([0, 5]),
     min_drain_minutes=st.sampled_from([0, 15]),
+    min_ready_minutes=st.sampled_from([0, 2, 15]),
     failure_budget=st.integers(0, 2),
     scheduled_start=st.just(EPOCH + timedelta(hours=2)),
 )
