@@ -28,6 +28,7 @@ from simulator.network import Network
 from simulator.page import Page
 from simulator.patches import Patches
 from simulator.people import People
+from simulator.protection import Protection
 from simulator.scenario import Scenario
 from simulator.truth import Truth
 
@@ -44,6 +45,7 @@ class Cloud:
         self.entra = Entra(self)
         self.management = Management(self)
         self.network = Network(self)
+        self.protection = Protection(self)
         self.disks = Disks(self)
         self.images = Images(self)
         self.galleries = Galleries(self)
@@ -77,12 +79,24 @@ class Cloud:
     def _services(
         self,
     ) -> tuple[
-        Operations | Management | Network | Disks | Images | Galleries | Compute | Patches | Desktop | Logs, ...
+        Operations
+        | Management
+        | Network
+        | Protection
+        | Disks
+        | Images
+        | Galleries
+        | Compute
+        | Patches
+        | Desktop
+        | Logs,
+        ...,
     ]:
         return (
             self.operations,
             self.management,
             self.network,
+            self.protection,
             self.disks,
             self.images,
             self.galleries,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from simulator.contents import Contents
+from simulator.disks import Disk
 from simulator.extensions import Extensions
 from simulator.kernel.arm import (
     ArmError,
@@ -152,8 +153,10 @@ class Compute:
         if existing is not None:
             return self._put_again(request, existing)
         order = order_of(request)
-        image, contents, exact = self._image(order)
-        self._refuse_taken_disk(request, order)
+        image, contents, exact = ({}, self._free_disk(order).contents, "") if order.attached else self._image(order)
+        if not order.attached:
+            self._refuse_taken_disk(request, order)
+            self.cloud.galleries.refuse_unbought(order.image, order.plan, request["name"])
         self.cloud.management.reserve(order.location, order.size)
         try:
             machine = self._build(
@@ -179,21 +182,7 @@ class Compute:
         machine_id = resource_id(subscription, group, f"Microsoft.Compute/virtualMachines/{name}")
         nic = resource_id(subscription, group, f"Microsoft.Network/networkInterfaces/{order.nic_name}")
         self.cloud.network.join(order.subnet, nic, order.location, machine_id, dict(order.nic_tags))
-        creation: Json = {"createOption": "FromImage"}
-        if order.image.get("id"):
-            creation["galleryImageReference"] = {"id": order.image["id"]}
-        disk = self.cloud.disks.add(
-            subscription,
-            group,
-            order.disk_name or f"{name}_OsDisk_1_{dice.getrandbits(128):032x}",
-            order.location,
-            contents,
-            managed_by=machine_id,
-            creation=creation,
-            tags=dict(order.tags),
-            size_gb=order.disk_size_gb,
-            sku=order.disk_sku,
-        )
+        disk = self._disk_for(order, subscription, group, name, machine_id, contents, dice.getrandbits(128))
         machine = Machine(
             subscription,
             group,
@@ -213,6 +202,7 @@ class Compute:
             plan=order.plan,
             keeps_nic=order.keeps_nic,
             keeps_disk=order.keeps_disk,
+            attached=order.attached is not None,
         )
         if order.identity:
             principal = str(uuid.UUID(int=dice.getrandbits(128), version=4))
@@ -223,6 +213,49 @@ class Compute:
             }
         self._machines[machine.id.lower()] = machine
         return machine
+
+    def _disk_for(
+        self, order: Order, subscription: str, group: str, name: str, machine_id: str, contents: Contents, number: int
+    ) -> Disk:
+        """The OS disk of a new machine: the one that it is to attach, or one made from its image."""
+        if order.attached:
+            found = self._free_disk(order)
+            found.managed_by = machine_id
+            return found
+        creation: Json = {"createOption": "FromImage"}
+        if order.image.get("id"):
+            creation["galleryImageReference"] = {"id": order.image["id"]}
+        made = self.cloud.disks.add(
+            subscription,
+            group,
+            order.disk_name or f"{name}_OsDisk_1_{number:032x}",
+            order.location,
+            contents,
+            managed_by=machine_id,
+            creation=creation,
+            tags=dict(order.tags),
+            size_gb=order.disk_size_gb,
+            sku=order.disk_sku,
+        )
+        made.security_type = order.security_type
+        return made
+
+    def _free_disk(self, order: Order) -> Disk:
+        """The disk that a machine is to attach. Raises where there is none, or another machine has it."""
+        return self._attachable(order.attached or "")
+
+    def _attachable(self, disk_id: str) -> Disk:
+        found = self.cloud.disks.find(disk_id)
+        if found is None or found.kind != "disks":
+            raise ArmError(404, "NotFound", f"Disk {disk_id.rpartition('/')[2]} is not found.", target="osDisk")
+        if found.managed_by:
+            raise ArmError(
+                409,
+                "ConflictingUserInput",
+                f"Disk '{found.id}' cannot be attached as the disk is already owned by VM '{found.managed_by}'.",
+                target="osDisk",
+            )
+        return found
 
     def _creating(self, request: ArmRequest, machine: Machine, order: Order) -> Reply:
         outcome = self.cloud.guest.creation_outcome(machine)
@@ -249,7 +282,10 @@ class Compute:
         return Reply(201, machine.body(), operation.headers(request, location=False))
 
     def _set_up(self, machine: Machine, order: Order) -> None:
-        """Windows has set itself up under its new name, with the administrator it was asked for."""
+        """Windows has set itself up under its new name, with the administrator it was asked for; on an attached disk it was before."""
+        if order.attached:
+            self.switches.boot(machine)
+            return
         account = order.admin_username
         machine.passwords[plain_account(account)] = order.admin_password
         present = machine.contents.local_administrators
@@ -301,8 +337,25 @@ class Compute:
                 "Changing property 'imageReference' is not allowed.",
                 target="imageReference",
             )
+        self._swap_disk(machine, storage.get("osDisk") or {})
         machine.tags = dict(request.body.get("tags") or {})
         return self._updating(request, machine)
+
+    def _swap_disk(self, machine: Machine, asked: Json) -> None:
+        """Another OS disk, where the PUT names one. Assumed: a machine that is not deallocated is refused (the portal stops it first)."""
+        disk_id = (asked.get("managedDisk") or {}).get("id")
+        if disk_id is None or same(disk_id, machine.disk.id):
+            return
+        if machine.power != "deallocated":
+            raise ArmError(
+                409,
+                "OperationNotAllowed",
+                f"The OS disk of VM '{machine.name}' cannot be changed since the VM is {machine.power}. Please deallocate it first.",
+                target="osDisk",
+            )
+        found = self._attachable(disk_id)
+        machine.disk.managed_by, found.managed_by = None, machine.id
+        machine.disk, machine.attached = found, True
 
     def _patch(self, request: ArmRequest) -> Reply:
         machine = self.need(request)

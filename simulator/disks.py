@@ -35,6 +35,7 @@ class Disk:
     tags: dict[str, str] = field(default_factory=dict)
     state: str = "Succeeded"
     incremental: bool = False
+    security_type: str = "Standard"
 
     @property
     def id(self) -> str:
@@ -58,7 +59,9 @@ class Disk:
             "uniqueId": self.unique_id,
         }
         if self.kind == "snapshots":
-            properties["incremental"] = self.incremental
+            properties |= {"incremental": self.incremental, "completionPercent": 100.0}
+        if self.security_type != "Standard":
+            properties["securityProfile"] = {"securityType": self.security_type}
         body: Json = {
             "id": self.id,
             "name": self.name,
@@ -178,6 +181,7 @@ class Disks:
         )
         disk.tags = dict(request.body.get("tags") or {})
         disk.incremental = bool(properties.get("incremental"))
+        disk.security_type = (properties.get("securityProfile") or {}).get("securityType") or source.security_type
         disk.state = "Creating" if existing is None else "Updating"
         durations = self._cloud.scenario.durations
         low, high = durations.snapshot if kind == "snapshots" else durations.disk

@@ -157,11 +157,14 @@ class ImageDefinition:
     location: str
     security_type: str
     generation: str
+    plan: str | None = None  # "publisher:product:plan" that its images are sold under
     versions: dict[str, ImageVersion] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> Json:
         """The resource as a GET shows it."""
+        publisher, product, name = (self.plan or "::").split(":")
+        sold = {"purchasePlan": {"publisher": publisher, "product": product, "name": name}} if self.plan else {}
         return {
             "id": self.id,
             "name": self.name,
@@ -177,6 +180,7 @@ class ImageDefinition:
                 "features": [{"name": "SecurityType", "value": self.security_type}],
                 "recommended": {"vCPUs": {"min": 1, "max": 16}, "memory": {"min": 1, "max": 32}},
                 "provisioningState": "Succeeded",
+                **sold,
             },
         }
 
@@ -291,6 +295,33 @@ class Galleries:
             target="imageReference",
         )
 
+    def refuse_unbought(self, image: Json, plan: Json | None, vm: str) -> None:
+        """Raises where an image is sold, and the order of a VM does not name its plan, or nobody has accepted the plan's terms."""
+        release: Release | None = None
+        if image.get("id"):
+            found = self._definitions.get(str(image["id"]).lower().partition("/versions/")[0])
+            wanted = found.plan if found is not None else None
+        else:
+            parts = tuple(str(image.get(part) or "") for part in ("publisher", "offer", "sku"))
+            release = next((r for r in reversed(self._releases(*parts)) if r.plan), None)
+            wanted = f"{release.publisher}:{release.offer}:{release.plan}" if release else None
+        if wanted is None:
+            return
+        given = ":".join(str((plan or {}).get(part) or "") for part in ("publisher", "product", "name"))
+        if given.lower() != wanted.lower():
+            raise ArmError(
+                400,
+                "VMMarketplaceInvalidInput",
+                "Creating a virtual machine from Marketplace image or a custom image sourced from a Marketplace image requires Plan "
+                f"information in the request. VM: '{vm}'.",
+            )
+        if release is not None and not release.terms_accepted:
+            raise ArmError(
+                400,
+                "MarketplacePurchaseEligibilityFailed",
+                f"Marketplace purchase eligibility check returned errors. See inner errors for details. (plan {wanted})",
+            )
+
     def _add_definition(self, given: Definition) -> ImageDefinition:
         path = f"Microsoft.Compute/galleries/{given.gallery}/images/{given.name}"
         found = resource_id(self._cloud.scenario.subscription_id, given.resource_group, path)
@@ -302,6 +333,7 @@ class Galleries:
             given.location,
             given.security_type,
             given.hyper_v_generation,
+            given.plan,
         )
         self._definitions[found.lower()] = made
         return made
@@ -518,13 +550,15 @@ class Galleries:
     def _get_marketplace(self, request: ArmRequest) -> Reply:
         for release in self._releases(request["publisher"], request["offer"], request["sku"]):
             if release.version == request["version"]:
-                extra = {
+                extra: Json = {
                     "osDiskImage": {"operatingSystem": "Windows", "sizeInGb": 127},
                     "dataDiskImages": [],
                     "hyperVGeneration": "V2",
                     "architecture": "x64",
                     "features": [{"name": "SecurityType", "value": "TrustedLaunchSupported"}],
                 }
+                if release.plan:
+                    extra["plan"] = {"publisher": release.publisher, "product": release.offer, "name": release.plan}
                 return Reply(200, _marketplace_body(request, release) | {"properties": extra})
         raise ArmError(404, "NotFound", f"Artifact: VMImage was not found. (version {request['version']})")
 

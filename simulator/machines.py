@@ -58,6 +58,7 @@ class Machine:
     plan: Json | None = None
     keeps_nic: bool = False  # what is left when it is deleted
     keeps_disk: bool = False
+    attached: bool = False  # it was made on a disk that was there, or its disk was swapped
     throws: int = 0  # of the dice that say how long things take
     boots: int = 0  # how often Windows has started
     agent_ready: bool = False
@@ -105,7 +106,6 @@ class Machine:
             "vmId": self.vm_id,
             "hardwareProfile": {"vmSize": self.size},
             "storageProfile": self._storage(),
-            "osProfile": self._os(),
             "networkProfile": {
                 "networkInterfaces": [
                     {
@@ -118,6 +118,8 @@ class Machine:
             "provisioningState": self.provisioning_state,
             "timeCreated": self.created.isoformat(),
         }
+        if self.given.get("osProfile") or not self.attached:
+            properties["osProfile"] = self._os()
         if self.security_type == "TrustedLaunch":
             uefi = {"secureBootEnabled": True, "vTpmEnabled": True}
             properties["securityProfile"] = {"securityType": "TrustedLaunch", "uefiSettings": uefi}
@@ -206,11 +208,11 @@ class Machine:
         if self.exact_version:
             image["exactVersion"] = self.exact_version
         return {
-            "imageReference": image,
+            **({"imageReference": image} if image else {}),
             "osDisk": {
                 "osType": "Windows",
                 "name": self.disk.name,
-                "createOption": "FromImage",
+                "createOption": "Attach" if self.attached and not image else "FromImage",
                 "caching": "ReadWrite",
                 "deleteOption": "Detach" if self.keeps_disk else "Delete",
                 "managedDisk": {"id": self.disk.id, "storageAccountType": self.disk.sku},

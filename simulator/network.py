@@ -1,4 +1,4 @@
-"""Subnets, and the network cards of virtual machines. Cards are made inline by their VM and go with it."""
+"""Virtual networks, subnets and their security groups, to read; and the network cards of virtual machines, which go with their VM."""
 
 import heapq
 import ipaddress
@@ -17,6 +17,7 @@ from simulator.kernel.arm import (
     not_found,
     page,
     resource_id,
+    same,
 )
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class SubnetState:
     id: str
     name: str
     prefix: str
+    security_group: str | None = None  # its id
     nics: dict[str, Nic] = field(default_factory=dict)  # by id in lower case
     _never_taken: int = RESERVED - 1  # the lowest address, as a number in the subnet, that nobody has ever had
     _given_back: list[int] = field(default_factory=list)  # a heap; all of them are below that
@@ -102,11 +104,13 @@ class SubnetState:
 
     def body(self) -> Json:
         """The resource as a GET shows it."""
+        guarded = {"networkSecurityGroup": {"id": self.security_group}} if self.security_group else {}
         return {
             "id": self.id,
             "name": self.name,
             "type": "Microsoft.Network/virtualNetworks/subnets",
             "properties": {
+                **guarded,
                 "provisioningState": "Succeeded",
                 "addressPrefix": self.prefix,
                 "ipConfigurations": [{"id": f"{nic.id}/ipConfigurations/ipconfig1"} for nic in self.nics.values()],
@@ -129,11 +133,18 @@ class Network:
         for subnet in self._cloud.scenario.subnets:
             path = f"Microsoft.Network/virtualNetworks/{subnet.network}/subnets/{subnet.name}"
             found = resource_id(self._cloud.scenario.subscription_id, subnet.resource_group, path)
-            self._subnets[found.lower()] = SubnetState(found, subnet.name, subnet.prefix)
+            guard = subnet.security_group and resource_id(
+                self._cloud.scenario.subscription_id,
+                subnet.resource_group,
+                f"Microsoft.Network/networkSecurityGroups/{subnet.security_group}",
+            )
+            self._subnets[found.lower()] = SubnetState(found, subnet.name, subnet.prefix, guard)
 
     def routes(self) -> list[Route]:
-        """Subnets and network cards, to read."""
+        """Networks, subnets, security groups and network cards, to read."""
         return [
+            Route("GET", group_path("Microsoft.Network/virtualNetworks/{network}"), self._get_network),
+            Route("GET", group_path("Microsoft.Network/networkSecurityGroups/{name}"), self._get_security_group),
             Route("GET", group_path("Microsoft.Network/virtualNetworks/{network}/subnets/{name}"), self._get_subnet),
             Route("GET", group_path("Microsoft.Network/networkInterfaces/{name}"), self._get_nic),
             Route("GET", group_path("Microsoft.Network/networkInterfaces"), self._list_nics),
@@ -198,6 +209,58 @@ class Network:
             raise not_found(f"Microsoft.Network/virtualNetworks/{request['network']}", request["group"])
         return Reply(200, found.body())
 
+    def _get_network(self, request: ArmRequest) -> Reply:
+        path = f"Microsoft.Network/virtualNetworks/{request['network']}"
+        network = resource_id(request["subscription"], request["group"], path)
+        subnets = [each for key, each in self._subnets.items() if key.startswith(f"{network.lower()}/subnets/")]
+        if not subnets:
+            raise not_found(path, request["group"])
+        given = next((n for n in self._cloud.scenario.networks if same(n.name, request["network"])), None)
+        dns, peers = (given.dns_servers, given.peered_with) if given else ([], [])
+        return Reply(
+            200,
+            {
+                "id": network,
+                "name": request["network"],
+                "type": "Microsoft.Network/virtualNetworks",
+                "location": "westeurope",
+                "properties": {
+                    "provisioningState": "Succeeded",
+                    "addressSpace": {"addressPrefixes": [each.prefix for each in subnets]},
+                    **({"dhcpOptions": {"dnsServers": list(dns)}} if dns else {}),
+                    "subnets": [each.body() for each in subnets],
+                    "virtualNetworkPeerings": [_peering(network, name) for name in peers],
+                },
+            },
+        )
+
+    def _get_security_group(self, request: ArmRequest) -> Reply:
+        path = f"Microsoft.Network/networkSecurityGroups/{request['name']}"
+        group = resource_id(request["subscription"], request["group"], path)
+        guarded = [each for each in self._subnets.values() if same(each.security_group, group)]
+        if not guarded:
+            raise not_found(path, request["group"])
+        ports = [
+            port
+            for subnet in self._cloud.scenario.subnets
+            if same(subnet.security_group, request["name"])
+            for port in subnet.open_ports
+        ]
+        return Reply(
+            200,
+            {
+                "id": group,
+                "name": request["name"],
+                "type": "Microsoft.Network/networkSecurityGroups",
+                "location": "westeurope",
+                "properties": {
+                    "provisioningState": "Succeeded",
+                    "securityRules": [_open(group, number, port) for number, port in enumerate(ports)],
+                    "subnets": [{"id": each.id} for each in guarded],
+                },
+            },
+        )
+
     def _get_nic(self, request: ArmRequest) -> Reply:
         path = f"Microsoft.Network/networkInterfaces/{request['name']}"
         found = self.find(resource_id(request["subscription"], request["group"], path))
@@ -208,3 +271,38 @@ class Network:
     def _list_nics(self, request: ArmRequest) -> Reply:
         group = request["group"].lower()
         return page(request, [nic.body() for nic in self.nics() if nic.group.lower() == group])
+
+
+def _peering(network: str, other: str) -> Json:
+    remote = f"{network.rpartition('/')[0]}/{other}"
+    return {
+        "id": f"{network}/virtualNetworkPeerings/to-{other}",
+        "name": f"to-{other}",
+        "type": "Microsoft.Network/virtualNetworks/virtualNetworkPeerings",
+        "properties": {
+            "provisioningState": "Succeeded",
+            "peeringState": "Connected",
+            "remoteVirtualNetwork": {"id": remote},
+            "allowVirtualNetworkAccess": True,
+        },
+    }
+
+
+def _open(group: str, number: int, port: str) -> Json:
+    """A rule that lets the internet in."""
+    return {
+        "id": f"{group}/securityRules/open-{number}",
+        "name": f"open-{number}",
+        "type": "Microsoft.Network/networkSecurityGroups/securityRules",
+        "properties": {
+            "provisioningState": "Succeeded",
+            "protocol": "Tcp",
+            "sourcePortRange": "*",
+            "destinationPortRange": port,
+            "sourceAddressPrefix": "Internet",
+            "destinationAddressPrefix": "*",
+            "access": "Allow",
+            "priority": 100 + number,
+            "direction": "Inbound",
+        },
+    }

@@ -36,6 +36,18 @@ class Subnet(Part):
     network: str
     name: str
     prefix: str = "10.20.0.0/24"
+    security_group: str | None = (
+        None  # a network security group's name; it has Azure's default rules and those of `open_ports`
+    )
+    open_ports: list[str] = []  # what that group lets in from the internet, such as "3389"
+
+
+class VirtualNetwork(Part):
+    """What is to be said of a virtual network beyond its subnets. One that is not named has neither."""
+
+    name: str
+    dns_servers: list[str] = []
+    peered_with: list[str] = []  # names of networks in the same resource group
 
 
 class Release(Part):
@@ -49,6 +61,8 @@ class Release(Part):
     software: dict[str, str] = {}
     hotfixes: list[str] = []
     missing_patches: list[tuple[str, str, str]] = []
+    plan: str | None = None  # it is sold: under this plan of its publisher and offer
+    terms_accepted: bool = True  # ... whose terms this subscription has accepted
 
 
 class Version(Part):
@@ -74,6 +88,7 @@ class Definition(Part):
     security_type: str = "TrustedLaunch"
     hyper_v_generation: str = "V2"
     versions: list[Version] = []
+    plan: str | None = None  # its images are sold: "publisher:product:plan"
 
 
 class HostPool(Part):
@@ -137,10 +152,12 @@ class Scenario(Part):
     clients: list[Client]
     resource_groups: list[str]
     subnets: list[Subnet]
+    networks: list[VirtualNetwork] = []
     marketplace: list[Release]
     definitions: list[Definition]
     host_pools: list[HostPool]
     quotas: list[Quota] = [Quota()]
+    backed_up: list[str] = []  # names of virtual machines that Azure Backup protects
     locks: list[str] = []  # resource groups with a CanNotDelete lock
     durations: Durations = Durations()
     faults: list[Fault] = []

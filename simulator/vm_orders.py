@@ -39,6 +39,7 @@ class Order:
     identity: bool
     plan: Json | None
     given: Json
+    attached: str | None = None  # the id of an OS disk that is there already
 
 
 def order_of(request: ArmRequest) -> Order:
@@ -50,13 +51,15 @@ def order_of(request: ArmRequest) -> Order:
     size = _part(properties, "hardwareProfile").get("vmSize")
     if not size:
         raise missing("hardwareProfile.vmSize")
-    os_profile = _part(properties, "osProfile")
-    computer_name = os_profile.get("computerName") or request["name"]
-    check_computer_name(computer_name)
-    _check_administrator(os_profile)
     storage = _part(properties, "storageProfile")
     disk = storage.get("osDisk") or {}
     managed = disk.get("managedDisk") or {}
+    attached = _attached(properties, disk)
+    os_profile = _part(properties, "osProfile") if attached is None else {}
+    computer_name = os_profile.get("computerName") or request["name"]
+    check_computer_name(computer_name)
+    if attached is None:
+        _check_administrator(os_profile)
     card, subnet = _card(properties)
     card_properties = card.get("properties") or {}
     return Order(
@@ -80,6 +83,7 @@ def order_of(request: ArmRequest) -> Order:
         identity="systemassigned" in str((body.get("identity") or {}).get("type", "")).lower(),
         plan=body.get("plan"),
         given=without_secrets(properties),
+        attached=attached,
     )
 
 
@@ -104,6 +108,18 @@ def without_secrets(properties: Json) -> Json:
     """The properties of a PUT without what Azure never returns."""
     os_profile = {k: v for k, v in (properties.get("osProfile") or {}).items() if k not in WITHOUT}
     return {**properties, "osProfile": os_profile}
+
+
+def _attached(properties: Json, disk: Json) -> str | None:
+    """The disk that is to be attached as it is. Windows on it is set up, so there is nothing to tell it."""
+    if disk.get("createOption") != "Attach":
+        return None
+    if properties.get("osProfile"):
+        raise ArmError(400, "InvalidParameter", "Parameter 'osProfile' is not allowed.", target="osProfile")
+    found = (disk.get("managedDisk") or {}).get("id")
+    if not found:
+        raise missing("osDisk.managedDisk.id")
+    return str(found)
 
 
 def _part(of: Json, name: str) -> Json:

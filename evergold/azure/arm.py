@@ -1,4 +1,4 @@
-"""Plain reads of Azure Resource Manager, for the few things that none of our SDKs covers: rights, locks, subnets, groups."""
+"""Plain reads of Azure Resource Manager, for what none of our SDKs covers: rights, locks, networks, groups, backup, terms."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ PERMISSIONS_API = "2022-04-01"
 LOCKS_API = "2020-05-01"
 SUBNETS_API = "2024-05-01"
 GROUPS_API = "2021-04-01"
+NETWORK_API = "2024-05-01"
+BACKUP_API = "2024-04-01"
+TERMS_API = "2021-01-01"
 
 
 class Arm:
@@ -54,6 +57,43 @@ class Arm:
     async def subnet(self, subnet_id: str) -> Json | None:
         """The subnet with its address prefix and the addresses in use (properties.ipConfigurations), or None."""
         return await self.get(subnet_id, SUBNETS_API)
+
+    async def virtual_network(self, network_id: str) -> Json | None:
+        """The virtual network with its peerings, DNS servers and subnets, or None."""
+        return await self.get(network_id, NETWORK_API)
+
+    async def security_group(self, group_id: str) -> Json | None:
+        """The network security group with its rules, or None."""
+        return await self.get(group_id, NETWORK_API)
+
+    async def network_card(self, card_id: str) -> Json | None:
+        """The network card with its addresses and subnets, or None."""
+        return await self.get(card_id, NETWORK_API)
+
+    async def marketplace_terms(self, publisher: str, offer: str, plan: str) -> Json | None:
+        """The subscription's agreement to a marketplace plan (properties.accepted), or None where there is none."""
+        path = (
+            f"/subscriptions/{self._subscription_id}/providers/Microsoft.MarketplaceOrdering/offerTypes/virtualmachine"
+        )
+        return await self.get(
+            f"{path}/publishers/{publisher}/offers/{offer}/plans/{plan}/agreements/current", TERMS_API
+        )
+
+    async def backup_status(self, location: str, vm_id: str) -> Json:
+        """Whether Azure Backup protects a virtual machine (protectionStatus), and in which vault (vaultId). A POST that only reads."""
+        path = f"/subscriptions/{self._subscription_id}/providers/Microsoft.RecoveryServices/locations/{location}/backupStatus"
+        with explaining("read the backup status", vm_id):
+            request = HttpRequest(
+                "POST",
+                self._client.format_url(path),
+                params={"api-version": BACKUP_API},
+                json={"resourceType": "VM", "resourceId": vm_id},
+            )
+            response = await self._client.send_request(request)
+            if response.status_code != 200:
+                raise HttpResponseError(response=response)
+            answer: Json = response.json()
+            return answer
 
     async def resource_group(self, name: str) -> Json | None:
         """The resource group, or None."""

@@ -18,7 +18,7 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 from pydantic import SecretStr
 
 from evergold.azure.errors import AzureFailure, explaining, found, gone, raise_failed
-from evergold.azure.ids import key
+from evergold.azure.ids import key, same
 from evergold.azure.pipeline import POLL_SECONDS, Polling, wait_until
 from evergold.clock import Clock
 
@@ -28,6 +28,7 @@ SCRIPT_OVER = frozenset({"Succeeded", "Failed", "TimedOut", "Canceled"})
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 NETWORK_API_VERSION = "2022-11-01"
 TAG_TRIES = 4
+NO_PASSWORD = SecretStr("")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class GalleryImage:
 
 
 @dataclass(frozen=True)
+class AttachedDisk:
+    """An OS disk that is there already, with a Windows that is set up: it keeps its name and its accounts."""
+
+    disk_id: str
+
+
+@dataclass(frozen=True)
 class PurchasePlan:
     """The plan that some marketplace images are sold under."""
 
@@ -63,7 +71,8 @@ class VmSpec:
     Attributes:
         name: also its computer name, so at most 15 characters.
         size: such as "Standard_D4ds_v5".
-        admin_password: never logged, and not kept by Azure in readable form.
+        admin_username, admin_password: not for an attached disk, whose accounts are its own. The password is never logged, and not kept
+            by Azure in readable form.
         automatic_updates: whether Windows installs updates by itself; off for a VM that an image is built in.
         identity: whether the VM gets a system-assigned identity, which joining Entra needs.
         license_type: None for images that bring their licence with them (servers).
@@ -76,9 +85,9 @@ class VmSpec:
     location: str
     size: str
     subnet_id: str
-    image: MarketplaceImage | GalleryImage
-    admin_username: str
-    admin_password: SecretStr
+    image: MarketplaceImage | GalleryImage | AttachedDisk
+    admin_username: str = ""
+    admin_password: SecretStr = NO_PASSWORD
     security_type: Literal["Standard", "TrustedLaunch"] = "TrustedLaunch"
     tags: Mapping[str, str] = field(default_factory=dict)
     plan: PurchasePlan | None = None
@@ -331,6 +340,28 @@ class Compute:
                 if refused.status != 412 or last:
                     raise
         raise AssertionError("the last try either returns or raises")
+
+    async def swap_os_disk(
+        self, resource_group: str, name: str, disk_id: str, timeout_seconds: float = 1800
+    ) -> models.VirtualMachine:
+        """Have the VM, which must be deallocated, boot from another disk; the disk it had is left, detached. Waits for it."""
+        what, label = "swap the OS disk", f"{resource_group}/{name}"
+        vm = await self.get_vm(resource_group, name, instance_view=False)
+        disk = vm.properties.storage_profile.os_disk if vm and vm.properties and vm.properties.storage_profile else None
+        if vm is None or disk is None:
+            raise_failed(what, label, "ResourceNotFound", "There is no such virtual machine, or it has no OS disk.")
+        if not same(disk.managed_disk.id if disk.managed_disk else None, disk_id):
+            disk.name, disk.managed_disk = disk_id.rpartition("/")[2], models.ManagedDiskParameters(id=disk_id)
+            with explaining(what, label):
+                poller = await self._client.virtual_machines.begin_create_or_update(
+                    resource_group,
+                    name,
+                    vm,
+                    polling=self._polling(what, resource_group, name, timeout_seconds),
+                    **_if_unchanged(vm),
+                )
+                await poller.result()
+        return await self.wait_until_provisioned(resource_group, name, timeout_seconds)
 
     # Extensions
 
@@ -586,7 +617,7 @@ def vm_body(spec: VmSpec) -> models.VirtualMachine:
             license_type=spec.license_type,
             hardware_profile=models.HardwareProfile(vm_size=spec.size),
             storage_profile=_storage(spec),
-            os_profile=_os(spec),
+            os_profile=None if isinstance(spec.image, AttachedDisk) else _os(spec),
             network_profile=_network(spec),
             security_profile=_security(spec),
             diagnostics_profile=models.DiagnosticsProfile(boot_diagnostics=models.BootDiagnostics(enabled=True)),
@@ -602,6 +633,15 @@ def _plan(plan: PurchasePlan | None) -> models.Plan | None:
 
 def _storage(spec: VmSpec) -> models.StorageProfile:
     image = spec.image
+    if isinstance(image, AttachedDisk):
+        attached = models.OSDisk(
+            os_type="Windows",
+            create_option="Attach",
+            caching="ReadWrite",
+            delete_option="Delete",
+            managed_disk=models.ManagedDiskParameters(id=image.disk_id),
+        )
+        return models.StorageProfile(os_disk=attached)
     if isinstance(image, GalleryImage):
         reference = models.ImageReference(id=image.version_id)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from azure.mgmt.compute import models
 from azure.mgmt.compute.aio import ComputeManagementClient
@@ -48,16 +49,22 @@ class Disks:
         snapshot_id: str,
         tags: Mapping[str, str],
         disk_type: str = "Premium_LRS",
+        security_type: Literal["Standard", "TrustedLaunch"] = "TrustedLaunch",
+        generation: Literal["V1", "V2"] = "V2",
         timeout_seconds: float = 3600,
     ) -> models.Disk:
-        """Make a disk with the content of a snapshot, and wait for it."""
+        """Make an OS disk with the content of a snapshot, and wait for it. Generation and security type are the source's."""
         what, label = "create the disk", f"{resource_group}/{name}"
+        trusted = models.DiskSecurityProfile(security_type="TrustedLaunch")
         disk = models.Disk(
             location=location,
             tags=dict(tags),
             sku=models.DiskSku(name=disk_type),
             properties=models.DiskProperties(
-                creation_data=models.CreationData(create_option="Copy", source_resource_id=snapshot_id)
+                os_type="Windows",
+                hyper_v_generation=generation,
+                security_profile=trusted if security_type == "TrustedLaunch" else None,
+                creation_data=models.CreationData(create_option="Copy", source_resource_id=snapshot_id),
             ),
         )
         with explaining(what, label):
@@ -72,6 +79,11 @@ class Disks:
             lambda: self._client.snapshots.get(resource_group, name), "read the snapshot", f"{resource_group}/{name}"
         )
 
+    async def list_snapshots(self, resource_group: str) -> list[models.Snapshot]:
+        """Every snapshot in the group."""
+        with explaining("list the snapshots", resource_group):
+            return [snapshot async for snapshot in self._client.snapshots.list_by_resource_group(resource_group)]
+
     async def create_snapshot(
         self,
         resource_group: str,
@@ -81,14 +93,14 @@ class Disks:
         tags: Mapping[str, str],
         timeout_seconds: float = 3600,
     ) -> models.Snapshot:
-        """Take a full snapshot of a disk, and wait for it."""
+        """Take an incremental snapshot of a disk, and wait for it: it holds the whole disk, and only what changed is paid for."""
         what, label = "take the snapshot", f"{resource_group}/{name}"
         snapshot = models.Snapshot(
             location=location,
             tags=dict(tags),
             sku=models.SnapshotSku(name="Standard_LRS"),
             properties=models.SnapshotProperties(
-                creation_data=models.CreationData(create_option="Copy", source_resource_id=disk_id), incremental=False
+                creation_data=models.CreationData(create_option="Copy", source_resource_id=disk_id), incremental=True
             ),
         )
         with explaining(what, label):

@@ -132,6 +132,9 @@ async def look_around(to: Clients) -> None:
     await to.get(to.id(HOSTS, "Microsoft.Authorization/permissions"), "2022-04-01")
     await to.get(to.id(HOSTS, "Microsoft.Authorization/locks"), "2020-05-01")
     await to.get(to.id("rg-network", "Microsoft.Network/virtualNetworks/vnet-avd/subnets/snet-hosts"), "2024-05-01")
+    await to.get(to.id("rg-network", "Microsoft.Network/virtualNetworks/vnet-avd"), "2024-05-01")
+    await to.get(to.id("rg-network", "Microsoft.Network/networkSecurityGroups/nsg-hosts"), "2024-05-01")
+    await ask_about_protection(to)
     cards = to.id(HOSTS, "Microsoft.Network/networkInterfaces")
     response = await to.compute.send_request(HttpRequest("GET", f"{HOST}{cards}?api-version=2024-05-01"))
     await to.get(response.json()["value"][0]["id"], "2024-05-01")
@@ -147,6 +150,18 @@ async def look_around(to: Clients) -> None:
     whole = {"location": LOCATION, "tags": TAGS, "properties": properties}
     await finish(to.compute.gallery_images.begin_create_or_update(*GALLERY, gallery_image=whole))
     assert [version async for version in to.compute.gallery_image_versions.list_by_gallery_image(*GALLERY)]
+
+
+async def ask_about_protection(to: Clients) -> None:
+    """Backup, and terms: a world whose image is sold is another one, so the terms are refused."""
+    base = f"{HOST}/subscriptions/{to.scenario.subscription_id}/providers"
+    machine = {"resourceType": "VM", "resourceId": to.id(HOSTS, "Microsoft.Compute/virtualMachines/pil-001")}
+    backup = f"{base}/Microsoft.RecoveryServices/locations/{LOCATION}/backupStatus?api-version=2024-04-01"
+    asked = await to.compute.send_request(HttpRequest("POST", backup, json=machine))
+    assert asked.json()["protectionStatus"] == "NotProtected"
+    plan = "Microsoft.MarketplaceOrdering/offerTypes/virtualmachine/publishers/p/offers/o/plans/n/agreements/current"
+    terms = await to.compute.send_request(HttpRequest("GET", f"{base}/{plan}?api-version=2021-01-01"))
+    assert terms.status_code == 400
 
 
 async def make_a_machine(to: Clients) -> None:
@@ -222,8 +237,29 @@ async def copy_its_disk(to: Clients) -> None:
     await finish(disks.begin_update(BUILD, "disk", {"tags": {"more": "1"}}))
     assert [each async for each in disks.list_by_resource_group(BUILD)]
     assert [each async for each in disks.list()]
-    await finish(disks.begin_delete(BUILD, "disk"))
+    await boot_and_swap(to, made["id"])
     await finish(snapshots.begin_delete(BUILD, "snap"))
+
+
+async def boot_and_swap(to: Clients, snapshot_id: str) -> None:
+    """A machine on a disk that is there, and then on another one."""
+    machines, disks = to.compute.virtual_machines, to.compute.disks
+    copied = order(to, "copied", MARKETPLACE)
+    disk_id = to.id(BUILD, "Microsoft.Compute/disks/disk")
+    attached = {"createOption": "Attach", "osType": "Windows", "managedDisk": {"id": disk_id}}
+    copied["properties"]["storageProfile"] = {"osDisk": attached}
+    del copied["properties"]["osProfile"]
+    await finish(machines.begin_create_or_update(BUILD, "copied", copied))
+    await finish(machines.begin_deallocate(BUILD, "copied"))
+    source = {"createOption": "Copy", "sourceResourceId": snapshot_id}
+    other = {"location": LOCATION, "properties": {"creationData": source, "osType": "Windows"}}
+    await finish(disks.begin_create_or_update(BUILD, "other", other))
+    machine = await machines.get(BUILD, "copied")
+    os_disk = machine.properties.storage_profile.os_disk
+    os_disk.name, os_disk.managed_disk = "other", {"id": to.id(BUILD, "Microsoft.Compute/disks/other")}
+    await finish(machines.begin_create_or_update(BUILD, "copied", machine))
+    await finish(disks.begin_delete(BUILD, "disk"))
+    await finish(machines.begin_delete(BUILD, "copied"))
 
 
 async def publish_it(to: Clients) -> None:

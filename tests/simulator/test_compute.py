@@ -424,3 +424,81 @@ def test_a_deletion_overtakes_what_is_under_way_and_the_vm_never_runs(under_way:
     assert world.ended(overtaken)["error"]["code"] == "OperationPreempted"
     assert heard == []
     assert not machine.is_running
+
+
+# A disk that is there already
+
+
+def disk_path(world: Caller, name: str) -> str:
+    return world.path(GROUP, f"Microsoft.Compute/disks/{name}")
+
+
+def copied_disk(world: Caller, name: str) -> str:
+    """The id of a new disk that was copied from a host's."""
+    source = world.cloud.compute.machines()[0].disk.id
+    body = {
+        "location": "westeurope",
+        "properties": {"creationData": {"createOption": "Copy", "sourceResourceId": source}},
+    }
+    world.ended(world.send("PUT", disk_path(world, name), body))
+    return disk_path(world, name)
+
+
+def on_disk(world: Caller, disk: str, **changes: Any) -> dict[str, Any]:
+    """The order of a VM on a disk that is there."""
+    attached = {"createOption": "Attach", "osType": "Windows", "deleteOption": "Delete", "managedDisk": {"id": disk}}
+    body = order(world, storageProfile={"osDisk": attached}, **changes)
+    if "osProfile" not in changes:
+        del body["properties"]["osProfile"]
+    return body
+
+
+def test_a_vm_on_a_copied_disk_is_the_windows_that_was_copied() -> None:
+    world = Caller()
+    source = world.cloud.compute.machines()[0]
+    assert world.ended(world.send("PUT", vm_path(world), on_disk(world, copied_disk(world, "copy"))))
+    machine = world.cloud.compute.find(vm_path(world))
+    assert machine is not None
+    assert (machine.is_running, machine.contents) == (True, source.contents)
+    shown = world.send("GET", vm_path(world)).json()["properties"]
+    assert "osProfile" not in shown
+    assert "imageReference" not in shown["storageProfile"]
+    assert shown["storageProfile"]["osDisk"]["createOption"] == "Attach"
+    world.ended(world.send("DELETE", vm_path(world)))
+    assert world.send("GET", disk_path(world, "copy")).status_code == 404
+
+
+def test_a_vm_on_a_disk_that_is_there_is_refused_what_windows_would_be_told() -> None:
+    world = Caller()
+    body = on_disk(world, copied_disk(world, "copy"), osProfile={"computerName": "vm1"})
+    refused = world.send("PUT", vm_path(world), body)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "Parameter 'osProfile' is not allowed.")
+
+
+def test_a_disk_that_a_vm_has_is_refused_to_another() -> None:
+    world = Caller()
+    refused = world.send("PUT", vm_path(world), on_disk(world, world.cloud.compute.machines()[0].disk.id))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "ConflictingUserInput")
+
+
+def test_the_os_disk_of_a_vm_that_is_switched_off_can_be_swapped_and_the_old_one_stays() -> None:
+    world = Caller()
+    first, second = copied_disk(world, "first"), copied_disk(world, "second")
+    world.ended(world.send("PUT", vm_path(world), on_disk(world, first)))
+    body = on_disk(world, second)
+    assert world.send("PUT", vm_path(world), body).json()["error"]["code"] == "OperationNotAllowed"
+    world.ended(world.send("POST", vm_path(world, rest="/deallocate")))
+    assert world.ended(world.send("PUT", vm_path(world), body))["status"] == "Succeeded"
+    states = [world.send("GET", path).json()["properties"]["diskState"] for path in (first, second)]
+    assert states == ["Unattached", "Attached"]
+
+
+def test_an_image_that_is_sold_is_had_only_under_its_plan_and_with_its_terms_accepted() -> None:
+    releases = [each.model_copy(update={"plan": "gold"}) for each in Caller().scenario.marketplace]
+    world = Caller(marketplace=releases)
+    assert world.send("PUT", vm_path(world), order(world)).json()["error"]["code"] == "VMMarketplaceInvalidInput"
+    plan = {"publisher": "microsoftwindowsdesktop", "product": "office-365", "name": "gold"}
+    assert world.send("PUT", vm_path(world), {**order(world), "plan": plan}).status_code == 201
+    refusing = Caller(marketplace=[each.model_copy(update={"terms_accepted": False}) for each in releases])
+    refused = refusing.send("PUT", vm_path(refusing), {**order(refusing), "plan": plan})
+    assert refused.json()["error"]["code"] == "MarketplacePurchaseEligibilityFailed"

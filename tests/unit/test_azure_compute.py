@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import (
+    AttachedDisk,
     ExtensionSpec,
     GalleryImage,
     MarketplaceImage,
@@ -103,6 +104,46 @@ def test_a_marketplace_vm_names_its_exact_version_and_its_plan() -> None:
     assert sent["plan"]["product"] == "windows-11"
     assert sent["properties"]["securityProfile"] == {"securityType": "Standard"}
     assert "identity" not in sent
+
+
+def test_a_vm_on_a_disk_that_is_there_tells_windows_nothing_and_carries_the_plan() -> None:
+    disk = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/copy"
+
+    async def body(azure: Azure, tiny: TinyAzure) -> Any:
+        tiny.on("PUT", "/desk-01", answer(vm(), 201))
+        plan = PurchasePlan("contoso", "desktop", "gold")
+        await azure.compute.begin_create_vm(spec(image=AttachedDisk(disk), plan=plan))
+        return tiny.requests("PUT")[0].json
+
+    sent = with_azure(body)
+    storage = sent["properties"]["storageProfile"]
+    assert "osProfile" not in sent["properties"]
+    assert "imageReference" not in storage
+    assert storage["osDisk"]["createOption"] == "Attach"
+    assert storage["osDisk"]["deleteOption"] == "Delete"
+    assert storage["osDisk"]["managedDisk"] == {"id": disk}
+    assert sent["plan"] == {"name": "gold", "publisher": "contoso", "product": "desktop"}
+
+
+def test_an_os_disk_is_swapped_by_writing_back_the_vm_that_was_read() -> None:
+    disks = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks"
+
+    async def body(azure: Azure, tiny: TinyAzure) -> list[Any]:
+        had = vm(etag='"7"')
+        os_disk = {"name": "old", "createOption": "FromImage", "managedDisk": {"id": f"{disks}/old"}}
+        had["properties"]["storageProfile"] = {"osDisk": os_disk}
+        has = vm(etag='"8"')
+        has["properties"]["storageProfile"] = {"osDisk": {**os_disk, "managedDisk": {"id": f"{disks}/NEW"}}}
+        tiny.on("GET", "/desk-01", had, has)
+        tiny.on("PUT", "/desk-01", answer(vm(), 200))
+        await azure.compute.swap_os_disk("rg", "desk-01", f"{disks}/new")
+        await azure.compute.swap_os_disk("rg", "desk-01", f"{disks}/new")
+        return tiny.requests("PUT")
+
+    (put,) = with_azure(body)
+    assert put.headers["if-match"] == '"7"'
+    swapped = put.json["properties"]["storageProfile"]["osDisk"]
+    assert (swapped["name"], swapped["managedDisk"]) == ("new", {"id": f"{disks}/new"})
 
 
 def test_a_vm_that_is_there_already_is_never_overwritten() -> None:
