@@ -29,7 +29,8 @@ KEEP = "evergold-keep"  # any value: never touched
 # On host pools.
 LEASE = "evergold-lease"  # "<refresh>|<holder>|<until>"
 ROLLOUT = "evergold-rollout"  # "<refresh>|<size>": how many hosts the pool had when that refresh came to it
-FAILURES = "evergold-failures"  # "<refresh>|<count>"
+FAILURES = "evergold-failures"  # "<refresh>|<names>": new hosts that failed and were removed
+LAST_FAILURE = "evergold-last-failure"  # "<refresh>|<time>|<host>: <why>": the last of them
 LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"
 
 # On image versions.

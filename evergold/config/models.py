@@ -374,6 +374,13 @@ class RolloutPolicy(Part):
     heartbeat_max_age_minutes: AtLeastOne = Field(default=5, description="An older heartbeat means: not available.")
     join_timeout_minutes: AtLeastOne = Field(default=90, description="From creation to available.")
     failure_budget: int = Field(default=1, ge=0, description="Failed hosts after which a rollout halts by itself.")
+    retry_minutes: Minutes = Field(
+        default=5, description="From a failed host to the next try; doubled with each further one, up to an hour."
+    )
+    waves: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        default=(20, 60, 100),
+        description="Shares of a pool, in percent: the next begins when the hosts of the one before serve.",
+    )
     retain_days: int = Field(default=3, ge=0, description="How long old hosts stay, switched off: the way back.")
     scheduled_start: AwareDatetime | None = Field(
         default=None, description="For scheduled: when users may be moved, such as 2026-11-14T22:00:00+01:00."
@@ -386,6 +393,16 @@ class RolloutPolicy(Part):
                 "is missing, and release_method is scheduled",
                 "Add when users may be moved, such as 2026-11-14T22:00:00+01:00.",
                 field="scheduled_start",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _waves_lead_to_the_whole_pool(self) -> Self:
+        if not self.waves or list(self.waves) != sorted(set(self.waves)) or self.waves[-1] != 100:
+            raise problem(
+                "does not ascend to 100",
+                "Write ascending shares that end with 100, such as [20, 60, 100].",
+                field="waves",
             )
         return self
 

@@ -194,9 +194,12 @@ async def delete_failed(place: Place, host: Host, action: Action) -> None:
     """Removes a new host that did not come up, counting it first: the count and the name outlive the host."""
     await _refuse_users(place, host)
     spent = [*place.target.spent_names, *([] if host.name in place.target.spent_names else [host.name])]
-    value = f"{place.target.refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH]
-    pool = place.pool
-    await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.FAILURES: value})
+    refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool
+    noted = {
+        tags.FAILURES: f"{refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH],
+        tags.LAST_FAILURE: f"{refresh}|{now}|{host.name}: {action.reason}"[:TAG_VALUE_LENGTH],
+    }
+    await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, noted)
     if host.registered:
         await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
     await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)

@@ -62,6 +62,8 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
         join_timeout_minutes=given.join_timeout_minutes,
         check_timeout_minutes=image_set.checks.settle_timeout_minutes,
         failure_budget=given.failure_budget,
+        retry_minutes=given.retry_minutes,
+        waves=given.waves,
         scheduled_start=given.scheduled_start,
         allowed_failing_health_checks=image_set.checks.allowed_failing_health_checks,
     )
@@ -136,7 +138,15 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
     spent = tags.of_refresh(pool_tags.get(tags.FAILURES), target.refresh)
     names = tuple(spent.split(",")) if spent else ()
     size = tags.of_refresh(pool_tags.get(tags.ROLLOUT), target.refresh)
-    return replace(target, failures_before=len(names), spent_names=names, size=int(size) if size else target.size)
+    failed_at, _, cause = (tags.of_refresh(pool_tags.get(tags.LAST_FAILURE), target.refresh) or "").partition("|")
+    return replace(
+        target,
+        failures_before=len(names),
+        spent_names=names,
+        last_failure=tags.parse_time(failed_at),
+        last_cause=cause,
+        size=int(size) if size else target.size,
+    )
 
 
 async def _loop(place: Place, held: lease.Lease, report: Report) -> Tick:

@@ -133,9 +133,17 @@ def why_failed(host: Host, policy: Policy, now: datetime) -> str | None:
     if age <= timedelta(minutes=policy.join_timeout_minutes):
         return None
     if not is_healthy(host, policy, now):
-        status = host.status or "not in the pool"
-        return f"it was not healthy {policy.join_timeout_minutes} minutes after its creation (status: {status})"
+        return f"it was not healthy {policy.join_timeout_minutes} minutes after its creation ({_evidence(host)})"
     limit = policy.join_timeout_minutes + policy.check_timeout_minutes
     if age > timedelta(minutes=limit):
         return f"its checks had not passed {limit} minutes after its creation"
     return None
+
+
+def _evidence(host: Host) -> str:
+    """What Azure shows of a host that did not come up."""
+    if not host.registered:
+        return f"not in the pool; the VM is {host.power}, its provisioning {host.provisioning_state}"
+    heard = f"last heard of {host.last_heartbeat:%Y-%m-%d %H:%M} UTC" if host.last_heartbeat else "never heard of"
+    failing = f", failing {', '.join(host.health_checks)}" if host.health_checks else ""
+    return f"status: {host.status}{failing}, {heard}"

@@ -108,6 +108,8 @@ class Target:
         canary_proven: this version has already served elsewhere, so that no host of this pool need go first.
         failures_before: new hosts that failed and were removed already.
         spent_names: their names, which are not used again: the device that joined under one may still be in the directory.
+        last_failure: when the last of them was removed: the next try waits from then on, and the waves begin anew.
+        last_cause: which one it was, and why.
         hold: why a person has stopped it, or None.
 
     """
@@ -120,6 +122,8 @@ class Target:
     canary_proven: bool = False
     failures_before: int = 0
     spent_names: tuple[str, ...] = ()
+    last_failure: datetime | None = None
+    last_cause: str = ""
     hold: str | None = None
 
 
@@ -139,6 +143,8 @@ class Policy:
             been silent so long.
         check_timeout_minutes: how long a new host's checks may take beyond that.
         failure_budget: failed new hosts that a rollout bears; one more halts it.
+        retry_minutes: from a failure to the next try; doubled with each further one, up to `plan.LONGEST_RETRY`.
+        waves: shares of the hosts, in percent, ascending to 100: the next share begins when the one before serves.
         scheduled_start: when a scheduled rollout begins.
         allowed_failing_health_checks: AVD health checks that may fail on a new host.
 
@@ -155,6 +161,8 @@ class Policy:
     join_timeout_minutes: int = 90
     check_timeout_minutes: int = 60
     failure_budget: int = 1
+    retry_minutes: int = 5
+    waves: tuple[int, ...] = (20, 60, 100)
     scheduled_start: datetime | None = None
     allowed_failing_health_checks: tuple[str, ...] = ()
     strategy: Literal["surge"] = "surge"

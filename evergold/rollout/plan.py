@@ -33,6 +33,8 @@ What holds for all of them:
 | a host drains only if the floor holds without it | users must find room |
 | users are signed out only when every outdated host drains | nobody lands on a host from which they are moved again |
 | ... after the warning, and into slots that are free for them | nobody loses work or a desktop |
+| new hosts come, and outdated ones go, in waves: the next share begins when the one before serves | a fault meets few users |
+| after a failure it waits, longer each time, and begins again with the first share | a bad image costs little |
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
 | over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
@@ -78,6 +80,7 @@ NAME_LIMIT = 15  # Windows computer names
 NO_LIMIT = 999_999  # what Azure takes for a pool without a session limit
 # Users who were signed out are expected back within this time: their slots are not given to others.
 RETURN_TIME = timedelta(minutes=10)
+LONGEST_RETRY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,49 @@ class View:
             return 1
         alive = [host for host in self.others if not is_going(host) and host.name not in self.lost]
         return max(self.target.size - len(alive), 0)
+
+    @cached_property
+    def proven(self) -> tuple[Host, ...]:
+        """New hosts that were opened to users and serve, or sleep as a scaling plan has them do."""
+        return tuple(
+            host for host in self.good if is_checked(host) and (host.name in self.serving or _sleeps_open(host))
+        )
+
+    @cached_property
+    def allowed(self) -> int:
+        """New hosts that the open wave allows. After a failure the waves begin anew, with what was not proven before it."""
+        failed = self.target.last_failure
+        before = sum(1 for host in self.proven if failed is not None and _checked_by(host, failed))
+        rest, since = self.needed - before, len(self.proven) - before
+        for share in self.policy.waves:
+            bound = -(-rest * share // 100)
+            if since < bound:
+                return before + bound
+        return self.needed
+
+    @cached_property
+    def may_take(self) -> int:
+        """Outdated hosts that may still lose their users or leave the pool in the open wave: its share, and what its own hosts need."""
+        if self.allowed >= self.needed:
+            return len(self.outdated)
+        share = -(-len(self.outdated) * self.allowed // self.needed)
+        taken = sum(1 for host in self.outdated if not host.registered or _is_warned(host))
+        return max(share - taken, self.allowed - len(self.good) if self.room <= 0 else 0)
+
+    @cached_property
+    def retry_at(self) -> datetime | None:
+        """When a host may be made again after the last failure; None where none has failed."""
+        if self.target.last_failure is None:
+            return None
+        doublings = min(max(self.target.failures_before - 1, 0), 16)
+        pause = timedelta(minutes=self.policy.retry_minutes * (1 << doublings))
+        return self.target.last_failure + min(pause, LONGEST_RETRY)
+
+    @property
+    def must_pause(self) -> bool:
+        """Whether a new host failed so lately that no other is tried yet. One that served before it was lost says nothing of the image."""
+        young = any(not is_checked(host) for host in self.fresh if host.name in self.failures)
+        return young or (self.retry_at is not None and self.now < self.retry_at)
 
     @property
     def room(self) -> int:
@@ -379,7 +425,7 @@ def _create(view: View) -> Iterable[Action]:
     """As many as are missing, as the surge leaves room for, and as the canary allows."""
     if view.too_early and not view.target.canary_only:
         return
-    count = min(view.needed - len(view.good), view.room)
+    count = 0 if view.must_pause else min(view.allowed - len(view.good), view.room)
     reason = "it takes the place of an outdated host"
     if view.target.canary_only or not view.canary_serves:
         count = min(count, 1 - len(view.fresh))
@@ -398,9 +444,14 @@ def _taken_names(view: View) -> Iterable[str]:
 
 def _retire(view: View) -> Iterable[Action]:
     """Takes empty hosts out of the way, one step a look: each step is seen to have happened before the next is taken."""
+    may_go = view.may_take
     for host in view.left:
         if host.registered:
-            yield from _empty(host, view)
+            for action in _empty(host, view):
+                removal = action.kind is Kind.REMOVE_FROM_POOL and not _is_warned(host)
+                if not removal or may_go > 0:
+                    yield action
+                may_go -= removal
         elif tags.EMPTY_SINCE not in host.tags:
             # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
             yield Action(
@@ -465,17 +516,28 @@ def _move_users(view: View) -> Iterable[Action]:
     """Warns, then signs out, host by host: those who were warned first, then the emptiest, each only with a slot for all its users."""
     if view.policy.release_method not in MOVES_USERS or not view.all_drain:
         return
-    free = view.free_slots
+    free, may_begin = view.free_slots, view.may_take
     for host in sorted(view.left, key=_moving_order):
         users = max(host.session_count, len(host.sessions))
-        if not host.registered or not host.sessions or users > free:
+        begun = _is_warned(host)
+        if not host.registered or not host.sessions or users > free or (not begun and may_begin <= 0):
             continue
         free -= users
+        may_begin -= not begun
         yield from _warn_or_sign_out(host, view)
 
 
+def _is_warned(host: Host) -> bool:
+    return tags.WARNED_AT in host.tags
+
+
+def _checked_by(host: Host, moment: datetime) -> bool:
+    checked = tags.parse_time(host.tags.get(tags.CHECKED_AT))
+    return checked is not None and checked <= moment
+
+
 def _moving_order(host: Host) -> tuple[bool, int, str]:
-    return (tags.WARNED_AT not in host.tags, host.session_count, host.name.casefold())
+    return (not _is_warned(host), host.session_count, host.name.casefold())
 
 
 def _warn_or_sign_out(host: Host, view: View) -> Iterable[Action]:
@@ -518,9 +580,12 @@ def _why_halted(view: View) -> str | None:
     failures = view.target.failures_before + len(view.failures)
     if failures <= view.policy.failure_budget:
         return None
-    causes = "; ".join(f"{name}: {reason}" for name, reason in view.failures.items())
+    causes = [f"{name}: {reason}" for name, reason in view.failures.items()]
+    if view.target.last_cause:
+        causes.append(f"removed before, the last one {view.target.last_cause}")
     return (
-        f"{failures} new hosts failed, and the failure budget is {view.policy.failure_budget}. {causes or 'They have been removed.'} "
+        f"{failures} new hosts failed, and the failure budget is {view.policy.failure_budget}. "
+        f"{'; '.join(causes) or 'They have been removed'}. "
         f"{len(view.outdated) - len(view.left)} of {len(view.outdated)} outdated hosts were replaced before that. Nothing more is created, "
         "drained or signed out, and outdated hosts that were in drain mode because of this rollout serve again. "
         "What to do: look at the failed hosts, which are left as they are; then start the rollout again, or roll back."
@@ -533,8 +598,7 @@ def _is_done(view: View) -> bool:
         return any(is_ready(host, view.policy, view.now) for host in view.good)
     if _not_frozen(view):
         return False
-    serving = [host for host in view.good if is_checked(host) and (host.name in view.serving or _sleeps_open(host))]
-    return not view.left and len(serving) >= view.needed
+    return not view.left and len(view.proven) >= view.needed
 
 
 def _sleeps_open(host: Host) -> bool:
@@ -589,17 +653,29 @@ def _waiting_for_hosts(view: View) -> str:
     emptying = [host.name for host in view.left if is_draining(host)]
     if emptying and view.capacity < view.floor:
         return f"hosts to serve again: the pool is below its capacity floor without our doing, and {_listed(emptying)} stay as a reserve"
+    if emptying and view.may_take <= 0:
+        return f"{_wave(view)}, before more outdated hosts go"
     if emptying:
         return f"{_listed(emptying)} to drain and settle"
     serving = [host.name for host in view.left if host.registered]
     if serving and view.canary_serves:
         return f"more hosts to serve: {_listed(serving)} cannot drain without falling below the capacity floor"
+    if view.must_pause and view.allowed > len(view.good):
+        return f"the next try, a while after the last failure{_at(view.retry_at)}"
     if view.needed > len(view.good) and view.room <= 0:
         return "room within the surge: hosts that failed, or are being deleted, take it up"
     silent = [host.name for host in view.good if host.name not in view.serving]
     if silent:
         return f"{_listed(silent)} to serve again"
     return "Azure to show what was done"
+
+
+def _wave(view: View) -> str:
+    return f"the open wave's {view.allowed} of {view.needed} new hosts to serve ({len(view.proven)} do)"
+
+
+def _at(moment: datetime | None) -> str:
+    return f", at {moment:%Y-%m-%d %H:%M} UTC" if moment is not None else ""
 
 
 def _next_moment(view: View) -> datetime | None:
@@ -612,6 +688,8 @@ def _moments(view: View) -> Iterable[datetime]:
     policy = view.policy
     if policy.scheduled_start is not None and view.too_early:
         yield policy.scheduled_start
+    if view.retry_at is not None:
+        yield view.retry_at
     for host in view.good:
         if host.created_at is not None and not is_checked(host):
             yield host.created_at + timedelta(minutes=policy.join_timeout_minutes)
@@ -661,6 +739,8 @@ def _outdated_note(host: Host, view: View) -> Note:
         return Note("draining", reason)
     if _is_reserve(host, view):
         return Note("emptying", "nobody on it; stays as a reserve while the pool is below its capacity floor")
+    if view.may_take <= 0 and not _is_warned(host):
+        return Note("emptying", "nobody on it; it stays until the open wave's new hosts serve")
     minutes = -(-_time_left(host, view).total_seconds() // 60)
     return Note("emptying", f"nobody on it; {minutes:.0f} minutes until it may go")
 

@@ -65,6 +65,7 @@ class ModelPool:
         self.size = len(machines)
         self.hold: str | None = None
         self.failures = 0
+        self.last_failure: datetime | None = None
         self.spent: list[str] = []
         self.next_fates: list[str] = []
         self.moved: set[str] = set()
@@ -87,6 +88,7 @@ class ModelPool:
             self.size,
             "new",
             failures_before=self.failures,
+            last_failure=self.last_failure,
             spent_names=tuple(self.spent),
             hold=self.hold,
         )
@@ -222,6 +224,7 @@ class ModelPool:
         assert len(name) <= 15, f"I6: {name} is too long for Windows"
         standing = [m for m in self.machines.values() if m.registered or self._is_ours(m)]
         assert len(standing) < self.size + self.policy.surge, f"{name} is beyond the surge"
+        self._is_its_turn(name)
         self.made += 1
         fate = self.next_fates.pop(0) if self.next_fates else "good"
         self.machines[name] = Machine(
@@ -234,6 +237,25 @@ class ModelPool:
             heard=self.now,
             fate=fate,
         )
+
+    def _is_its_turn(self, name: str) -> None:
+        """A new host is within the open wave, and no sooner than the pause after the last failure allows."""
+        ours = [m for m in self.machines.values() if tags.REFRESH in m.tags and tags.KEEP not in m.tags]
+        serving = [m.proven_from for m in ours if m.open and m.proven_from is not None]
+        before = sum(1 for at in serving if self.last_failure is not None and at <= self.last_failure)
+        since, rest = len(serving) - before, self.size - before
+        # Hosts that others keep alive in the pool leave fewer to make: whichever number that is, its waves hold.
+        bound = before + max(self._open_wave(since, fewer) for fewer in range(rest + 1))
+        good = [m for m in ours if m.provisioning not in ("Deleting", "Failed") and tags.FAILED not in m.tags]
+        young = [m for m in good if self.now - m.heard < timedelta(minutes=self.policy.join_timeout_minutes)]
+        assert len(young) < bound, f"{name} is number {len(young) + 1}, and the open wave has but {bound}"
+        if self.last_failure is not None:
+            pause = min(self.policy.retry_minutes * 2 ** (self.failures - 1), 60)
+            assert self.now - self.last_failure >= timedelta(minutes=pause), f"{name} is tried too soon after a failure"
+
+    def _open_wave(self, since: int, rest: int) -> int:
+        bounds = [-(-rest * share // 100) for share in self.policy.waves]
+        return next((bound for bound in bounds if bound > since), rest)
 
     def _is_ours(self, machine: Machine) -> bool:
         """Whether the rollout has to see to it: made by it, or frozen into it and neither retired nor kept."""
@@ -331,6 +353,7 @@ class ModelPool:
         assert machine.name not in self.frozen, f"I5: {action} on a host that this rollout did not make"
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         self.failures += 1
+        self.last_failure = self.now
         self.spent.append(machine.name)
         machine.registered = machine.open = False
         machine.provisioning = "Deleting"

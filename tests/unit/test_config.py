@@ -451,6 +451,10 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_should_stand_there(
             "rings[1].release_method: is scheduled, and rollout.scheduled_start is missing. What to do: Add to rollout",
         ),
         (
+            ("max_surge: 2", "waves: [60, 20]"),
+            "rollout.waves: does not ascend to 100. What to do: Write ascending shares that end with 100",
+        ),
+        (
             ("max_surge: 2", "scheduled_start: tonight"),
             'rollout.scheduled_start: "tonight" is not a date and time with a time zone. What to do: Write it with its time zone',
         ),

@@ -246,7 +246,8 @@ def test_once_the_canary_serves_the_surge_is_used_whole() -> None:
 
 
 def test_a_version_proven_elsewhere_needs_no_canary() -> None:
-    assert len(told(decide(*FOUR_OLD, policy=Policy(surge=3), canary_proven=True), Kind.CREATE)) == 3
+    at_once = Policy(surge=3, waves=(100,))
+    assert len(told(decide(*FOUR_OLD, policy=at_once, canary_proven=True), Kind.CREATE)) == 3
 
 
 def test_hosts_in_creation_failed_or_being_deleted_take_up_the_surge() -> None:
@@ -267,7 +268,8 @@ def test_no_more_are_created_than_are_missing() -> None:
 def test_names_avoid_everything_that_stands_in_any_letter_case() -> None:
     hosts = (retired("PIL-001"), old("pil-002"), serving("pil-004"), old("x", session_host_name="pil-005"))
     seen = {"taken_names": ("pil-006",)}
-    result = decide(*hosts, size=3, seen=seen, policy=Policy(surge=3), spent_names=("pil-003",))
+    policy = Policy(surge=3, waves=(100,))
+    result = decide(*hosts, size=3, seen=seen, policy=policy, spent_names=("pil-003",))
     assert told(result, Kind.CREATE) == ["pil-007", "pil-008"]
 
 
@@ -436,7 +438,72 @@ def test_within_the_budget_a_failed_host_goes_and_another_name_is_tried() -> Non
     broken = new("pil-001", provisioning_state="Failed")
     result = decide(*FOUR_OLD, serving("pil-002"), broken, policy=Policy(surge=3))
     assert (result.halted, told(result, Kind.DELETE_FAILED)) == (None, ["pil-001"])
-    assert told(result, Kind.CREATE) == ["pil-003"]
+    assert told(result, Kind.CREATE) == []
+    gone: dict[str, Any] = {"failures_before": 1, "spent_names": ("pil-001",)}
+    again = decide(*FOUR_OLD, serving("pil-002"), policy=Policy(surge=2), last_failure=ago(5), **gone)
+    assert told(again, Kind.CREATE) == ["pil-003"]
+
+
+def test_the_pause_before_the_next_try_doubles_with_each_failure_up_to_an_hour() -> None:
+    policy = Policy(surge=3, failure_budget=9)
+    for failures, minutes in ((1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (60, 60)):
+        early = decide(
+            *FOUR_OLD, policy=replace(policy, failure_budget=99), failures_before=failures, last_failure=EPOCH
+        )
+        assert (told(early, Kind.CREATE), early.until) == ([], EPOCH + timedelta(minutes=minutes))
+        assert early.waiting_for.startswith("the next try, a while after the last failure, at 2026-11-12")
+        due: dict[str, Any] = {"failures_before": failures, "last_failure": ago(minutes)}
+        assert told(decide(*FOUR_OLD, policy=replace(policy, failure_budget=99), **due), Kind.CREATE) == ["pil-001"]
+
+
+# --- Waves --------------------------------------------------------------------------------------------------------------
+
+TEN = tuple(old(f"a{n}") for n in range(10))
+WIDE = Policy(surge=10)
+
+
+@pytest.mark.parametrize(
+    ("serve", "come"),
+    [(1, 1), (2, 4), (3, 3), (6, 4)],
+    ids=["the first share", "the second", "within the second", "the rest"],
+)
+def test_new_hosts_come_in_growing_shares_each_when_the_one_before_serves(serve: int, come: int) -> None:
+    result = decide(*TEN, *(serving(f"n{n}") for n in range(serve)), policy=WIDE)
+    assert len(told(result, Kind.CREATE)) == come
+
+
+def test_a_wave_waits_for_its_last_host_to_serve() -> None:
+    coming = new("n1", tagged={tags.CHECKED_AT: stamp(1)})
+    result = decide(*TEN, serving("n0"), coming, policy=WIDE)
+    assert told(result, Kind.CREATE) == []
+    unwell = decide(*TEN, serving("n0"), serving("n1", status="Upgrading"), policy=WIDE)
+    assert told(unwell, Kind.CREATE) == []
+
+
+def test_after_a_failure_the_waves_begin_again_with_what_is_not_proven() -> None:
+    failed: dict[str, Any] = {"failures_before": 1, "last_failure": ago(10)}
+    before = [serving(f"n{n}", tags={tags.REFRESH: "r1", tags.CHECKED_AT: stamp(60)}) for n in range(5)]
+    assert len(told(decide(*TEN, *before, policy=WIDE, **failed), Kind.CREATE)) == 1
+    since = [*before, serving("n5")]
+    assert len(told(decide(*TEN, *since, policy=WIDE, **failed), Kind.CREATE)) == 2
+
+
+def test_outdated_hosts_go_by_the_same_shares() -> None:
+    policy = replace(IMMEDIATE, surge=10)
+    emptied = [vacated(f"a{n}") for n in range(10)]
+    few = decide(*emptied, serving("n0"), policy=policy)
+    assert len(told(few, Kind.REMOVE_FROM_POOL)) == 2
+    gone = decide(*emptied[:8], retired("a8"), retired("a9"), serving("n0"), size=10, policy=policy)
+    assert told(gone, Kind.REMOVE_FROM_POOL) == []
+    assert gone.notes["a7"].reason == "nobody on it; it stays until the open wave's new hosts serve"
+    occupied = [drained(f"a{n}", users=1) for n in range(10)]
+    assert len(told(decide(*occupied, serving("n0"), policy=policy), Kind.WARN)) == 2
+    more = decide(*occupied, *(serving(f"n{n}") for n in range(3)), policy=policy)
+    assert len(told(more, Kind.WARN)) == 6
+
+
+def test_without_waves_the_surge_alone_bounds_what_comes() -> None:
+    assert len(told(decide(*TEN, serving("n"), policy=replace(WIDE, waves=(100,))), Kind.CREATE)) == 9
 
 
 def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back() -> None:
@@ -446,6 +513,8 @@ def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back
     assert [(action.kind, action.host) for action in result.actions] == [(Kind.UNDRAIN, "a"), (Kind.UNDRAIN, "c")]
     assert result.halted is not None
     assert "n: Azure could not provision it" in result.halted
+    told_of = decide(old("d"), failures_before=2, last_failure=ago(5), last_cause="m: no patches")
+    assert "removed before, the last one m: no patches" in (told_of.halted or "")
     assert not result.done
 
 

@@ -33,6 +33,8 @@ policies = st.builds(
     min_drain_minutes=st.sampled_from([0, 15]),
     min_ready_minutes=st.sampled_from([0, 2, 15]),
     failure_budget=st.integers(0, 2),
+    retry_minutes=st.sampled_from([0, 5, 20]),
+    waves=st.sampled_from([(20, 60, 100), (100,), (1, 50, 100)]),
     scheduled_start=st.just(EPOCH + timedelta(hours=2)),
 )
 fates = st.lists(st.sampled_from(["good", "good", "good", "stillborn", "mute", "faulty"]), max_size=4)
