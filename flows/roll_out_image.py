@@ -22,7 +22,7 @@ async def roll_out_image(
     image_set: ImageSetName,
     pool: PoolName,
     image_version: str,
-    release_method: Literal["opportunistic", "immediate", "scheduled"] | None = None,
+    release_method: Literal["as planned", "opportunistic", "immediate", "scheduled"] = "as planned",
 ) -> None:
     """Replace every host of one pool that is not on the version, without anyone losing work.
 
@@ -30,7 +30,7 @@ async def roll_out_image(
         image_set: Name of the image set.
         pool: Name of the host pool, as in the image set.
         image_version: The version, x.y.z. It must have been approved.
-        release_method: Instead of the image set's own. opportunistic: nobody is signed out. immediate: after a warning, now.
+        release_method: as planned: what the image set says. opportunistic: nobody is signed out. immediate: after a warning, now.
 
     """
     loaded = load_image_set(image_set)
@@ -41,7 +41,8 @@ async def roll_out_image(
         target = Target(
             version.refresh or f"{image_set}-{image_version}", version.version_id, 0, chosen.hosts.name_prefix
         )
-        place = await place_of(azure, loaded, chosen, target, release_method or ring_method)
+        chosen_method = ring_method if release_method == "as planned" else release_method
+        place = await place_of(azure, loaded, chosen, target, chosen_method)
         board = Board(pool)
         try:
             last = await roll_out(place, str(flow_run.id), board.show)
