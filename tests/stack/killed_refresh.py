@@ -12,6 +12,7 @@ import psutil
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import LogFilter
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
 
 from evergold.clock import RealClock
 from evergold.stack import Stack
@@ -56,7 +57,7 @@ async def run_killed_refresh(stack: Stack, told: Received) -> KilledRefresh:
         stack.kill("worker")
         story.killed.append("worker")
         stack.start_worker()
-        story.question = await _question(client, run.id)
+        story.question = await until(stack, lambda: _question(client, run.id))
         if CHROMIUM:
             story.seen_after_resume = await approve_in_browser(stack, run.id, CHROMIUM)
         else:
@@ -150,7 +151,10 @@ async def _rollout_that_drains(client: PrefectClient) -> UUID | None:
 async def _question(client: PrefectClient, run: UUID) -> str:
     state = (await client.read_flow_run(run)).state
     keys = state.state_details.run_input_keyset if state else None
-    return await client.read_flow_run_input(run, keys["description"]) if keys else ""
+    try:
+        return await client.read_flow_run_input(run, keys["description"]) if keys else ""
+    except PrefectHTTPStatusError:
+        return ""  # a run is suspended a moment before its question is written down
 
 
 async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> str:

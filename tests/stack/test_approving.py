@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import PrefectHTTPStatusError
 
 from evergold.clock import RealClock
 from evergold.stack import REPOSITORY
@@ -39,7 +40,10 @@ async def question(refresh: KilledRefresh, client: PrefectClient, run: UUID, att
         details = state.state_details if state and state.is_paused() else None
         if details is None or not (details.pause_key or "").endswith(f"-{attempt}") or not details.run_input_keyset:
             return None
-        return str(json.loads(await client.read_flow_run_input(run, details.run_input_keyset["description"])))
+        try:
+            return str(json.loads(await client.read_flow_run_input(run, details.run_input_keyset["description"])))
+        except PrefectHTTPStatusError:
+            return None  # a run is suspended a moment before its question is written down
 
     return str(await until(refresh.stack, look))
 
