@@ -71,6 +71,39 @@ def approve(
 
 
 @app.command()
+def hold(
+    pool: Annotated[str, typer.Argument(help="Name of the host pool.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every host pool of every image set.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; shown wherever something waits for it.")] = "",
+    release: Annotated[bool, typer.Option("--release", help="Lift the hold.")] = False,
+) -> None:
+    """Stop rollouts of a host pool, or of all, within a minute: nothing more is created, drained, signed out or deleted.
+
+    Without a pool and without --all it lists the holds that stand.
+    """
+    from evergold import holds
+    from evergold.clock import RealClock
+
+    if (pool and every) or ((reason or release) and not (pool or every)):
+        print("Name one host pool, or --all. Nothing was changed.", file=sys.stderr)
+        raise typer.Exit(2)
+    name = pool or "every host pool"
+
+    async def do() -> str:
+        if not (pool or every):
+            return "\n".join(f"{each.pool or 'every host pool'}: {each.reason}" for each in await holds.all_standing())
+        if release:
+            return f"{name} is released." if await holds.lift(pool) else f"There was no hold on {name}."
+        return f"Held, within a minute: {await holds.hold(pool, reason, RealClock().now())}"
+
+    try:
+        print(asyncio.run(do()) or "No hold stands.")
+    except holds.HoldError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+@app.command()
 def automations() -> None:
     """Bring deployments/automations to the Prefect server: who is told what, and what Prefect does by itself."""
     from evergold.automations import AutomationError, apply

@@ -9,20 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from evergold.config.errors import ConfigError
-from evergold.config.load import list_image_sets, load_image_set
-
-
-def host_pools() -> list[str]:
-    """The names of all host pools of all image sets, sorted."""
-    found: set[str] = set()
-    for name in list_image_sets():
-        try:
-            found |= {pool.name for ring in load_image_set(name).rings for pool in ring.pools}
-        except ConfigError:
-            continue
-    return sorted(found)
-
+from evergold.config.load import list_host_pools, list_image_sets
 
 ImageSetName = Annotated[str, Field(json_schema_extra={"enum": [*list_image_sets()]})]
-PoolName = Annotated[str, Field(json_schema_extra={"enum": [*host_pools()]})]
+PoolName = Annotated[str, Field(json_schema_extra={"enum": [*list_host_pools()]})]

@@ -1,13 +1,19 @@
 """Moves one host pool to an approved image version. A refresh starts one run of this for each pool; a person can as well."""
 
 import logging
+from functools import partial
 from typing import Literal
 
-from prefect import flow
-from prefect.runtime import flow_run
+from prefect import Flow, State, flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.runtime import flow_run as this_run
 
+from evergold import holds
+from evergold.azure import Azure
 from evergold.config.load import load_image_set
-from evergold.rollout.engine import roll_out
+from evergold.config.models import ImageSet, ReleaseMethod
+from evergold.rollout.act import Place
+from evergold.rollout.engine import put_back_after, roll_out
 from evergold.rollout.model import Target
 from evergold.validation.preflight import check_rollout, connect_for, refuse_unless_passed
 from flows.parameters import ImageSetName, PoolName
@@ -17,7 +23,20 @@ from tasks.rollout import Board, place_of, pool_of
 log = logging.getLogger("evergold.rollout")
 
 
-@flow(name="roll-out-image", flow_run_name="roll out {image_set} {image_version} to {pool}", persist_result=False)
+async def put_back(flow: "Flow[..., None]", flow_run: FlowRun, state: State) -> None:  # noqa: ARG001  (Prefect's names)
+    """After a cancellation: what the cancelled process could not put back itself before it was killed. Runs in another process."""
+    given = flow_run.parameters
+    loaded = load_image_set(given["image_set"])
+    async with connect_for(loaded) as azure:
+        await put_back_after(await place_for(azure, loaded, given["pool"], given["image_version"]), str(flow_run.id))
+
+
+@flow(
+    name="roll-out-image",
+    flow_run_name="roll out {image_set} {image_version} to {pool}",
+    persist_result=False,
+    on_cancellation=[put_back],
+)
 async def roll_out_image(
     image_set: ImageSetName,
     pool: PoolName,
@@ -34,18 +53,25 @@ async def roll_out_image(
 
     """
     loaded = load_image_set(image_set)
-    ring_method, chosen = pool_of(loaded, pool)
+    _, chosen = pool_of(loaded, pool)
     async with connect_for(loaded) as azure:
         refuse_unless_passed(await check_rollout(azure, loaded, chosen, image_version), f"The rollout to {pool}")
-        version = await approved_version(azure, loaded, image_version)
-        target = Target(
-            version.refresh or f"{image_set}-{image_version}", version.version_id, 0, chosen.hosts.name_prefix
-        )
-        chosen_method = ring_method if release_method == "as planned" else release_method
-        place = await place_of(azure, loaded, chosen, target, chosen_method)
+        method = None if release_method == "as planned" else release_method
+        place = await place_for(azure, loaded, pool, image_version, method)
         board = Board(pool)
         try:
-            last = await roll_out(place, str(flow_run.id), board.show)
+            last = await roll_out(place, str(this_run.id), board.show, partial(holds.standing, pool))
         finally:
             await board.close()
     log.info("%s: done, %d hosts replaced", pool, last.plan.total)
+
+
+async def place_for(
+    azure: Azure, image_set: ImageSet, pool: str, image_version: str, release_method: ReleaseMethod | None = None
+) -> Place:
+    """Where and how an approved version is rolled out."""
+    ring_method, chosen = pool_of(image_set, pool)
+    version = await approved_version(azure, image_set, image_version)
+    refresh = version.refresh or f"{image_set.name}-{image_version}"
+    target = Target(refresh, version.version_id, 0, chosen.hosts.name_prefix)
+    return await place_of(azure, image_set, chosen, target, release_method or ring_method)

@@ -6,6 +6,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from evergold import holds
 from evergold.azure import Azure
 from evergold.config.models import Pool
 from evergold.rollout.observe import PoolWatch
@@ -20,12 +21,15 @@ async def retire_hosts_of(azure: Azure, pool: Pool, dry_run: bool) -> list[dict[
     group = pool.hosts.resource_group
     snapshot = await PoolWatch(azure, pool.resource_group, pool.name, group).look()
     over = expired(snapshot, azure.clock.now())
+    held = await holds.standing(pool.name)
     rows = []
     for host in snapshot.hosts if snapshot.complete else ():
         if host.registered:
             continue
         reason = why_kept(host.tags, host.power, azure.clock.now())
-        if host in over and not dry_run:
+        if reason is None and held:
+            reason = f"held: {held}"
+        elif host in over and not dry_run:
             reason = await delete(azure, group, host)
         outcome = "kept" if reason else "would be deleted" if dry_run else "deleted"
         rows.append({"host pool": pool.name, "host": host.name, "outcome": outcome, "why": reason or "its time is up"})

@@ -6,7 +6,9 @@ rollout first has to do with the host, logs every step with its reason, and ends
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact,
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import arun_deployment
 
+from evergold import holds
 from evergold.azure import Azure
 from evergold.azure.ids import image_version_id
 from evergold.config.models import ImageSet, Pool, ReleaseMethod
@@ -87,7 +90,7 @@ async def boot_canary(azure: Azure, image_set: ImageSet, refresh: Refresh, holde
     pool = image_set.rings[0].pools[0]
     target = replace(target_of(azure, image_set, refresh, pool), canary_only=True)
     place = await place_of(azure, image_set, pool, target)
-    last = await roll_out(place, holder, _log_waits())
+    last = await roll_out(place, holder, _log_waits(), partial(holds.standing, pool.name))
     canary = next(host for host in last.snapshot.hosts if is_new(host, target) and is_checked(host))
     log.info("Canary %s in %s is healthy, in drain mode", canary.name, pool.name)
     return canary.name
@@ -158,10 +161,11 @@ class Board:
         }
         for name, note in changed.items():
             self._follow(name, note)
-        if tick.plan.waiting_for and tick.plan.waiting_for != self.waiting:
+        waits_anew = is_news(tick.plan.waiting_for, self.waiting)
+        if waits_anew:
             log.info("%s: waiting for %s", self.pool, tick.plan.waiting_for)
-        self.waiting = tick.plan.waiting_for
-        if changed:
+            self.waiting = tick.plan.waiting_for
+        if changed or waits_anew:
             self.shown = notes
             await aupdate_progress_artifact(self.progress, 100 * tick.plan.replaced / max(tick.plan.total, 1))
             await acreate_table_artifact(key=f"hosts-{self.pool}", table=_rows(tick), description=_description(tick))
@@ -229,14 +233,23 @@ def _description(tick: Tick) -> str:
     )
 
 
+def is_news(waiting: str, before: str) -> bool:
+    """Whether what a rollout waits for is worth another line in the log: not where only the numbers or the hosts in it changed."""
+    return bool(waiting) and _kind_of_wait(waiting) != _kind_of_wait(before)
+
+
+def _kind_of_wait(waiting: str) -> str:
+    return re.sub(r"\S*\d\S*( and)?|,| more", "", waiting).replace("  ", " ")
+
+
 def _log_waits() -> Any:
     last = ""
 
     async def report(tick: Tick) -> None:
         nonlocal last
-        if tick.plan.waiting_for and tick.plan.waiting_for != last:
+        if is_news(tick.plan.waiting_for, last):
             log.info("Canary: waiting for %s", tick.plan.waiting_for)
-        last = tick.plan.waiting_for or last
+            last = tick.plan.waiting_for
 
     return report
 

@@ -25,6 +25,7 @@ __all__ = [
     "Problem",
     "deployments_root",
     "list_environments",
+    "list_host_pools",
     "list_image_sets",
     "load_automations",
     "load_channels",
@@ -55,6 +56,17 @@ def script_file(script: str, root: Path | None = None) -> Path:
 def list_image_sets(root: Path | None = None) -> list[str]:
     """The names of all image sets, sorted. Files are not opened."""
     return _names(deployments_root(root) / IMAGE_SETS)
+
+
+def list_host_pools(root: Path | None = None) -> list[str]:
+    """The names of all host pools of all image sets, sorted. An image set that cannot be read is left out: its run says why."""
+    found: set[str] = set()
+    for name in list_image_sets(root):
+        try:
+            found |= {pool.name for ring in load_image_set(name, root).rings for pool in ring.pools}
+        except ConfigError:
+            continue
+    return sorted(found)
 
 
 def list_environments(root: Path | None = None) -> list[str]:

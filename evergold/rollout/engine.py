@@ -45,6 +45,13 @@ class Tick:
 
 
 Report = Callable[[Tick], Awaitable[None]]
+# Why a person holds the pool, asked at every tick; None while nobody does.
+Held = Callable[[], Awaitable[str | None]]
+
+
+async def nobody_holds() -> str | None:
+    """There is no hold."""
+    return None
 
 
 def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMethod | None) -> Policy:
@@ -83,13 +90,13 @@ def ring_of(image_set: ImageSet, pool_name: str) -> tuple[ReleaseMethod | None, 
     raise KeyError(pool_name)
 
 
-async def roll_out(place: Place, holder: str, report: Report) -> Tick:
+async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobody_holds) -> Tick:
     """Brings the pool to the target and returns the last tick. Raises RolloutHalted, LeaseHeldError or AzureFailure."""
     held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     try:
         begun = await _begin(place)
         try:
-            return await _loop(begun, held, report)
+            return await _loop(begun, held, report, hold)
         except BaseException:
             await _put_back(begun)
             raise
@@ -149,13 +156,14 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
     )
 
 
-async def _loop(place: Place, held: lease.Lease, report: Report) -> Tick:
+async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
     while True:
         held = await lease.keep(place.azure, place.pool_id, held)
         snapshot = await watch.look()
         if snapshot.complete:
             place = place.aiming_at(_known_of(place.target, snapshot))
+        place = place.aiming_at(replace(place.target, hold=await hold()))
         decided = plan(snapshot, place.target, place.policy, clock.now())
         done = await _act_on(place, snapshot, decided)
         await _bring_up(place, snapshot)
@@ -235,6 +243,18 @@ async def _note_capacity(place: Place, snapshot: Snapshot, decided: Plan) -> Non
         value = f"{place.target.refresh}|{decided.capacity_percent}"
         pool = place.pool
         await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.LOWEST_CAPACITY: value})
+
+
+async def put_back_after(place: Place, holder: str) -> None:
+    """What a rollout that was killed has suspended is put back, under its own name, and its lease is given up.
+
+    Raises LeaseHeldError where somebody else has the pool by now: then it is theirs to put back.
+    """
+    held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
+    try:
+        await _put_back(place)
+    finally:
+        await lease.release(place.azure, place.pool_id, held)
 
 
 async def _put_back(place: Place) -> None:

@@ -65,14 +65,19 @@ async def check_agent(azure: Azure, image_set: ImageSet, canary: Canary) -> Chec
         *([f"its status is {status or 'not known'}"] if status not in SERVING else []),
         *([f"{', '.join(forbidden)} failing"] if forbidden else []),
         *(["it has not been heard of"] if age is None else []),
-        *([f"it was last heard of {age:.0f} minutes ago"] if age is not None and age > limit else []),
+        *([f"it was last heard of {_minutes(age)} ago"] if age is not None and age > limit else []),
     ]
     facts = tuple(sorted(failing))
     if problems:
         return _failed(AGENT, f"{canary.host}: {'; '.join(problems)}.", threshold, _AGENT_REMEDY, facts)
     allowed = f", {', '.join(failing)} failing and allowed to" if failing else ""
-    measured = f"{status}, heard of {age:.0f} minutes ago{allowed}, agent {host.agent_version or 'unknown'}."
+    measured = f"{status}, heard of {_minutes(age)} ago{allowed}, agent {host.agent_version or 'unknown'}."
     return Check(name=AGENT, verdict="pass", measured=measured, threshold=threshold, remedy="", facts=facts)
+
+
+def _minutes(age: float | None) -> str:
+    count = round(age or 0)
+    return f"{count} minute{'' if count == 1 else 's'}"
 
 
 async def check_heartbeat(azure: Azure, image_set: ImageSet, canary: Canary) -> Check:

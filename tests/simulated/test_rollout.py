@@ -1,5 +1,6 @@
 """The engine moving a pool to a version: real clients, the simulated Azure, virtual time, and the world's own account at the end."""
 
+import asyncio
 import os
 from datetime import timedelta
 from functools import partial
@@ -11,7 +12,7 @@ from evergold import tags
 from evergold.azure.ids import image_version_id
 from evergold.rollout import lease
 from evergold.rollout.act import Place
-from evergold.rollout.engine import RolloutHalted, Tick, policy_for, roll_out
+from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, policy_for, put_back_after, roll_out
 from evergold.rollout.model import Target
 from evergold.rollout.retire import delete, expired, why_kept
 from simulator.scenario import Scenario, Version, load
@@ -47,6 +48,24 @@ async def ignore(_: Tick) -> None:
 
 async def rolled_out(world: Simulated, holder: str = ME) -> Tick:
     return await roll_out(place(world), holder, ignore)
+
+
+def old_hosts(world: Simulated) -> dict[str, bool]:
+    """The hosts that were there before the rollout and are in the pool yet, and whether they take new sessions."""
+    return {h.name: h.allow_new_session for h in world.cloud.desktop.hosts() if h.name in ("pil-001", "pil-002")}
+
+
+async def until_drained(world: Simulated, rollout: "asyncio.Task[Tick]") -> None:
+    """Waits until the rollout has drained a host."""
+    while all(old_hosts(world).values()):
+        assert not rollout.done()
+        await world.azure.clock.sleep(10)
+
+
+def machines_of(world: Simulated) -> list[tuple[str, str, bool]]:
+    """Every machine, its power, and whether it is in the pool and open."""
+    hosts = {host.name: host.allow_new_session for host in world.cloud.desktop.hosts()}
+    return [(each.name, each.power, hosts.get(each.name, False)) for each in world.cloud.compute.machines()]
 
 
 def assert_replaced(world: Simulated) -> None:
@@ -150,6 +169,64 @@ def test_the_canary_alone_is_checked_in_drain_mode_and_nothing_else_changes() ->
         assert states == {"pil-001": True, "pil-002": True, "pil-003": False}
         old = [machine for machine in world.cloud.compute.machines() if machine.name != "pil-003"]
         assert all(machine.tags == {} for machine in old)
+
+    simulated(body, **world())
+
+
+def test_a_hold_is_obeyed_within_a_tick_and_the_rollout_goes_on_when_it_is_lifted() -> None:
+    async def body(world: Simulated) -> None:
+        held: list[str] = []
+        ticks: list[Tick] = []
+
+        async def look(tick: Tick) -> None:
+            ticks.append(tick)
+
+        async def hold() -> str | None:
+            return held[0] if held else None
+
+        rollout = asyncio.create_task(roll_out(place(world), ME, look, hold))
+        await until_drained(world, rollout)
+        held.append("exam week")
+        await world.azure.clock.sleep(TICK_S)
+        before = machines_of(world)
+        await world.azure.clock.sleep(timedelta(hours=2).total_seconds())
+        assert machines_of(world) == before
+        assert ticks[-1].plan.waiting_for == "the hold to be lifted: exam week"
+        held.clear()
+        await rollout
+        assert_replaced(world)
+
+    simulated(body, **world())
+
+
+def test_cancelled_it_ends_within_a_minute_with_drain_mode_and_lease_put_back() -> None:
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(rolled_out(world))
+        await until_drained(world, rollout)
+        before = world.azure.clock.now()
+        rollout.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rollout
+        assert world.azure.clock.now() - before < timedelta(minutes=1)
+        assert old_hosts(world) == {"pil-001": True, "pil-002": True}
+        assert tags.LEASE not in next(iter(world.cloud.desktop.pools.values())).tags
+        await rolled_out(world)
+        assert_replaced(world)
+
+    simulated(body, **world())
+
+
+def test_what_a_killed_rollout_left_in_drain_mode_is_put_back_by_its_hook() -> None:
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(rolled_out(world))
+        await until_drained(world, rollout)
+        world.wire.dies_after_writes = 1
+        rollout.cancel()
+        with pytest.raises(Killed):
+            await rollout
+        await put_back_after(place(world), ME)
+        assert old_hosts(world) == {"pil-001": True, "pil-002": True}
+        assert tags.LEASE not in next(iter(world.cloud.desktop.pools.values())).tags
 
     simulated(body, **world())
 

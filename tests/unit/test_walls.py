@@ -40,7 +40,7 @@ WALLS = (
         "Prefect lives in flows and tasks, and in the programs that start its server and talk to it",
         but=(
             *("evergold/approve.py", "evergold/automations.py", "evergold/cli.py"),
-            *("evergold/demo.py", "evergold/stack.py"),
+            *("evergold/demo.py", "evergold/holds.py", "evergold/stack.py"),
         ),
     ),
 )
