@@ -31,6 +31,7 @@ from simulator.people import People
 from simulator.protection import Protection
 from simulator.scenario import Scenario
 from simulator.truth import Truth
+from simulator.watch import Watch
 
 
 class Cloud:
@@ -54,6 +55,7 @@ class Cloud:
         self.patches = Patches(self)
         self.desktop = Desktop(self)
         self.truth = Truth(self)
+        self.watch = Watch(self)
         self.people = People(self)
         self.logs = Logs(self)
         self.gate = Gate(
@@ -65,7 +67,7 @@ class Cloud:
             faults=self.faults,
             journal=self.journal,
         )
-        for service in (self.network, self.galleries, self.compute, self.desktop, self.people):
+        for service in (self.network, self.galleries, self.compute, self.desktop, self.watch, self.people):
             service.populate()
         self.app = Starlette(
             routes=[

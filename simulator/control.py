@@ -108,7 +108,7 @@ class Control:
         asked = request.query_params.get("last", "20")
         if not asked.isdigit():
             return _no(400, f"'last' is how many exchanges to show, at most {KEEP_IN_MEMORY}, not '{asked}'.")
-        latest = list(self._cloud.journal.latest)
+        latest = self._cloud.journal.latest
         body = {"count": self._cloud.journal.count, "exchanges": latest[-int(asked) :] if int(asked) else []}
         return Response(json.dumps(body, default=str), media_type="application/json")
 

@@ -224,9 +224,10 @@ class Desktop:
         if host.failing:
             self._while_up(host, machine, LOOK_AGAIN_S, lambda: self._examine(host, machine))
         elif "silent" in contents.defects:
-            self._while_up(host, machine, FALLS_SILENT_AFTER_S, lambda: self._fall_silent(host))
+            self._while_up(host, machine, FALLS_SILENT_AFTER_S, lambda: self.fall_silent(host))
 
-    def _fall_silent(self, host: SessionHost) -> None:
+    def fall_silent(self, host: SessionHost) -> None:
+        """A host's agent says nothing any more, and nobody can work there; the broker does not notice."""
         host.beating_until = self.world.now
         self.tell_changed(host.pool)
 

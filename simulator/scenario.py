@@ -138,6 +138,13 @@ class Durations(Part):
     log_delay: tuple[float, float] = (20, 180)  # ingestion 20 s to 3 min
 
 
+class Promises(Part):
+    """What the image sets of this world ask for: `simulator.watch` holds their rollouts to it."""
+
+    floor_percent: int = Field(80, ge=0, le=100)
+    warn_minutes: float = 5
+
+
 class Scenario(Part):
     """The whole world."""
 
@@ -160,6 +167,7 @@ class Scenario(Part):
     backed_up: list[str] = []  # names of virtual machines that Azure Backup protects
     locks: list[str] = []  # resource groups with a CanNotDelete lock
     durations: Durations = Durations()
+    promises: Promises = Promises()
     faults: list[Fault] = []
     guest_failures: dict[str, str] = {}  # script step -> "exit:N", "timeout", "sysprep:appx", ... (see guest.py)
 

@@ -5,6 +5,8 @@ The world is brought up to its clock's time before anything else, so a handler a
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +24,26 @@ from simulator.kernel.world import World
 Allows = Callable[[str, str, str], bool]
 # Tells who is calling from the request's headers, or raises the 401.
 Identify = Callable[[dict[str, str]], str]
+READS = ("GET", "HEAD")
+PATHS_REMEMBERED = 4096
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A caller is allowed to write, and what it asked for is about to happen. `path` as it was written."""
+
+    caller: str
+    method: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What was asked for has been done, or was refused."""
+
+    caller: str
+    method: str
+    path: str
 
 
 class Gate:
@@ -40,6 +62,9 @@ class Gate:
     ) -> None:
         self.world = world
         self._routes = [(route, route.pattern) for route in routes]
+        self._find = lru_cache(maxsize=PATHS_REMEMBERED)(
+            self._find_anew
+        )  # clients ask for the same things all the time
         self._identify = identify
         self._allows = allows
         self._subscriptions = {s.lower() for s in known_subscriptions}
@@ -58,8 +83,8 @@ class Gate:
         except ConnectionLostError:
             await send({"type": "http.disconnect"})
             raise
-        self.journal.write(_exchange(request, asked, reply, self.world))
         body = compact(reply.body) if reply.body is not None else b""
+        self.journal.write(_exchange(request, reply, self.world), raw, body)
         content = {"content-type": "application/json; charset=utf-8"} if body else {}
         await Response(body, reply.status, headers={**reply.headers, **content})(scope, receive, send)
 
@@ -106,10 +131,18 @@ class Gate:
         arm_request = ArmRequest(
             method, path, params, query, asked if isinstance(asked, dict) else {}, headers, base_url, caller
         )
-        reply = route.handler(arm_request)
+        reply = route.handler(arm_request) if method in READS else self._write(route, arm_request)
         return Reply(reply.status, reply.body, {**limits, **reply.headers})
 
-    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+    def _write(self, route: Route, request: ArmRequest) -> Reply:
+        who_what_where = request.caller, request.method, request.path
+        self.world.tell(Asked(*who_what_where))
+        try:
+            return route.handler(request)
+        finally:
+            self.world.tell(Answered(*who_what_where))
+
+    def _find_anew(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         other_method = False
         for route, pattern in self._routes:
             if match := pattern.match(path):
@@ -125,15 +158,13 @@ class Gate:
         )
 
 
-def _exchange(request: Request, asked: Any, reply: Reply, world: World) -> dict[str, Any]:
+def _exchange(request: Request, reply: Reply, world: World) -> dict[str, Any]:
     sent = {k.lower(): v for k, v in request.headers.items() if "authorization" not in k.lower()}
     return {
         "method": request.method,
         "url": str(request.url),
-        "request": asked,
         "status": reply.status,
         "headers": reply.headers,
-        "response": reply.body,
         "request_headers": sent,
         "at": world.now.isoformat(),
     }

@@ -27,20 +27,29 @@ class Journal:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self.latest: deque[dict[str, Any]] = deque(maxlen=KEEP_IN_MEMORY)
+        self._latest: deque[tuple[dict[str, Any], bytes, bytes]] = deque(maxlen=KEEP_IN_MEMORY)
         self.count = 0
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
 
-    def write(self, exchange: dict[str, Any]) -> None:
-        """Adds one exchange, its bodies masked."""
-        shown = {**exchange, "request": masked(exchange["request"]), "response": masked(exchange["response"])}
+    def write(self, exchange: dict[str, Any], request: bytes, response: bytes) -> None:
+        """Adds one exchange with the JSON that was sent and answered; both may be empty."""
         self.count += 1
-        self.latest.append(shown)
+        self._latest.append((exchange, request, response))
         if self.path is not None:
             with self.path.open("a") as file:
-                file.write(json.dumps(shown, default=str) + "\n")
+                file.write(json.dumps(_shown(exchange, request, response)) + "\n")
+
+    @property
+    def latest(self) -> list[dict[str, Any]]:
+        """The latest exchanges, oldest first, as anybody may see them."""
+        return [_shown(*each) for each in self._latest]
+
+
+def _shown(exchange: dict[str, Any], request: bytes, response: bytes) -> dict[str, Any]:
+    bodies = {"request": request, "response": response}
+    return exchange | {name: masked(json.loads(body)) if body else None for name, body in bodies.items()}
 
 
 def masked(body: Any) -> Any:

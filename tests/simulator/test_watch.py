@@ -1,0 +1,192 @@
+"""What a caller may not do: each breach is seen at the instant that it is done, and what nobody did is nobody's breach."""
+
+import pytest
+
+from tests.simulator.test_compute import put
+from tests.simulator.test_compute import vm_path as build_vm
+from tests.simulator.test_desktop import (
+    USER,
+    a_world,
+    call,
+    host_of,
+    install_agent,
+    machine_of,
+    new_machine,
+    pool_of,
+    sign_in,
+    vm_path,
+)
+from tests.simulator.test_truth import DRAIN, MESSAGE
+from tests.support.caller import Caller
+
+OPEN = {"properties": {"allowNewSession": True}}
+
+
+def broken(world: Caller) -> list[str]:
+    """The numbers of what was broken, oldest first."""
+    world.cloud.world.catch_up()
+    return [breach.partition(" ")[0] for breach in world.cloud.watch.broken]
+
+
+def with_a_new_host(*, hosts: int = 1, max_sessions: int = 4) -> Caller:
+    """A pool whose hosts are from one image, and a host from another that serves."""
+    world = a_world(hosts=hosts, max_sessions=max_sessions)
+    machine = new_machine(world)
+    machine.image_reference = {"id": "another"}
+    install_agent(world, machine)
+    world.wait(3600)
+    world.cloud.world.catch_up()
+    call(world, "PATCH", "/sessionHosts/pil-101", OPEN)
+    return world
+
+
+def on_an_old_host(world: Caller) -> str:
+    """Somebody signs in to an old host, which drains from then on and lets them have their notice; returns the session's path."""
+    call(world, "PATCH", "/sessionHosts/pil-101", DRAIN)
+    path = sign_in(world)
+    call(world, "PATCH", "/sessionHosts/pil-101", OPEN)
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    call(world, "POST", path + "/sendMessage", MESSAGE)
+    world.wait(300)
+    return path
+
+
+def test_to_drain_below_the_floor_breaks_the_first_promise_even_for_a_moment() -> None:
+    world = a_world(hosts=2)
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    call(world, "PATCH", "/sessionHosts/pil-001", OPEN)
+    assert broken(world) == ["I1"]
+
+
+def test_a_host_that_dies_by_itself_is_nobodys_breach() -> None:
+    world = a_world(hosts=1)
+    sign_in(world)
+    machine = machine_of(world)
+    world.cloud.compute.switches.go_down(machine, "stopped", clean=False)
+    world.wait(3600)
+    assert broken(world) == []
+
+
+def test_a_host_that_has_long_been_silent_is_no_room_for_those_of_another() -> None:
+    world = a_world(hosts=5)
+    world.cloud.compute.switches.go_down(machine_of(world, "pil-001"), "stopped", clean=False)
+    world.wait(600)
+    call(world, "PATCH", "/sessionHosts/pil-002", DRAIN)
+    assert broken(world) == ["I1"]
+
+
+def test_a_silence_that_nobody_can_know_of_yet_is_held_against_nobody() -> None:
+    world = a_world(hosts=5)
+    world.cloud.compute.switches.go_down(machine_of(world, "pil-001"), "stopped", clean=False)
+    world.wait(200)
+    call(world, "PATCH", "/sessionHosts/pil-002", DRAIN)
+    assert broken(world) == []
+
+
+@pytest.mark.parametrize("action", ["/powerOff", "/deallocate", "/restart", ""])
+def test_to_stop_a_machine_under_somebody_breaks_the_second(action: str) -> None:
+    world = with_a_new_host(hosts=5)
+    call(world, "PATCH", "/sessionHosts/pil-101", DRAIN)
+    sign_in(world)
+    call(world, "PATCH", "/sessionHosts/pil-101", OPEN)
+    world.send("POST" if action else "DELETE", vm_path(world, "pil-001", action))
+    assert broken(world) == ["I2"]
+
+
+def test_to_take_a_host_out_of_its_pool_with_somebody_on_it_breaks_the_second() -> None:
+    world = a_world(hosts=5)
+    sign_in(world)
+    call(world, "DELETE", "/sessionHosts/pil-001", force="true")
+    assert broken(world) == ["I2"]
+
+
+def test_a_sign_out_after_its_notice_into_a_free_slot_is_none() -> None:
+    world = with_a_new_host()
+    call(world, "DELETE", on_an_old_host(world))
+    assert broken(world) == []
+
+
+def test_a_sign_out_without_notice_is_one() -> None:
+    world = with_a_new_host()
+    path = on_an_old_host(world)
+    call(world, "DELETE", path)
+    again = sign_in(world)
+    call(world, "PATCH", "/sessionHosts/pil-101", DRAIN)
+    call(world, "DELETE", again)
+    assert "I2" in broken(world)
+
+
+def test_a_sign_out_without_a_free_slot_elsewhere_is_one() -> None:
+    world = with_a_new_host(max_sessions=1)
+    path = on_an_old_host(world)
+    sign_in(world, "berta@contoso.com")
+    world.wait(300)
+    call(world, "DELETE", path)
+    assert broken(world) == ["I2"]
+
+
+def test_a_sign_out_while_hosts_of_that_image_take_people_breaks_the_third() -> None:
+    world = with_a_new_host(hosts=5)
+    call(world, "DELETE", on_an_old_host(world))
+    assert broken(world) == ["I3"]
+
+
+def test_to_sign_somebody_out_twice_breaks_the_third() -> None:
+    world = with_a_new_host()
+    call(world, "DELETE", on_an_old_host(world))
+    call(world, "PATCH", "/sessionHosts/pil-001", OPEN)
+    call(world, "DELETE", on_an_old_host(world))
+    assert broken(world) == ["I3"]
+
+
+@pytest.mark.parametrize("what", ["machine", "tags", "record", "session"])
+def test_nobody_touches_a_machine_that_is_protected(what: str) -> None:
+    world = a_world(hosts=5)
+    path = sign_in(world)
+    world.cloud.watch.protected.add(host_of(world).vm_id)
+    if what == "machine":
+        world.send("POST", vm_path(world, "pil-001", "/runCommand"), {"commandId": "RunPowerShellScript"})
+    elif what == "tags":
+        world.send("PATCH", vm_path(world, "pil-001"), {"tags": {}})
+    elif what == "record":
+        call(world, "PATCH", "/sessionHosts/pil-001", OPEN)
+    else:
+        call(world, "POST", path + "/sendMessage", MESSAGE)
+    assert broken(world) == ["I5"]
+
+
+def test_a_name_that_another_machine_had_is_not_given_again() -> None:
+    world = Caller()
+    world.ended(put(world))
+    world.ended(world.send("DELETE", build_vm(world)))
+    assert broken(world) == []
+    put(world)
+    assert broken(world) == ["I6"]
+
+
+def test_two_callers_do_not_take_turns() -> None:
+    world = a_world(hosts=5)
+    tokens = {name: world.cloud.entra.token_for(name) for name in ("ada", "bob")}
+    for caller in ("ada", "bob", "bob", "ada"):
+        headers = {"authorization": f"Bearer {tokens[caller]}"}
+        world.send("PATCH", vm_path(world, "pil-001"), {"tags": {}}, headers)
+    assert broken(world) == ["I7"]
+
+
+def test_what_was_shut_before_is_not_opened_and_what_was_open_is_told_until_it_is_again() -> None:
+    world = a_world(hosts=5)
+    host_of(world, "pil-001").allow_new_session = False
+    world.cloud.watch.populate()
+    call(world, "PATCH", "/sessionHosts/pil-001", OPEN)
+    call(world, "PATCH", "/sessionHosts/pil-002", DRAIN)
+    assert (broken(world), world.cloud.watch.suspended()) == (["I8"], ["pil-002"])
+    call(world, "PATCH", "/sessionHosts/pil-002", OPEN)
+    assert world.cloud.watch.suspended() == []
+    assert pool_of(world).open_slots == 20
+
+
+def test_what_was_refused_breaks_nothing() -> None:
+    world = a_world(hosts=1)
+    sign_in(world, USER)
+    call(world, "DELETE", "/sessionHosts/pil-001")
+    assert broken(world) == []
