@@ -14,6 +14,8 @@ from simulator.desktop import Desktop
 from simulator.disks import Disks
 from simulator.entra import Entra
 from simulator.galleries import Galleries
+from simulator.graph import Graph
+from simulator.graph_devices import GraphDevices
 from simulator.guest import Guest
 from simulator.images import Images
 from simulator.kernel.clock import Clock
@@ -54,6 +56,8 @@ class Cloud:
         self.compute = Compute(self)
         self.patches = Patches(self)
         self.desktop = Desktop(self)
+        self.graph = Graph(self)
+        self.devices = GraphDevices(self)
         self.truth = Truth(self)
         self.watch = Watch(self)
         self.people = People(self)
@@ -67,7 +71,10 @@ class Cloud:
             faults=self.faults,
             journal=self.journal,
         )
-        for service in (self.network, self.galleries, self.compute, self.desktop, self.watch, self.people):
+        for service in (
+            *(self.network, self.galleries, self.compute, self.desktop),
+            *(self.devices, self.watch, self.people),
+        ):
             service.populate()
         self.app = Starlette(
             routes=[
@@ -91,7 +98,8 @@ class Cloud:
         | Compute
         | Patches
         | Desktop
-        | Logs,
+        | Logs
+        | Graph,
         ...,
     ]:
         return (
@@ -106,4 +114,5 @@ class Cloud:
             self.patches,
             self.desktop,
             self.logs,
+            self.graph,
         )

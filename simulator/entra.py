@@ -57,6 +57,11 @@ class Entra:
             )
         return str(claims["appid"])
 
+    def audience(self, headers: dict[str, str]) -> str:
+        """What the bearer token was asked for; the token has been looked at already."""
+        payload = headers["authorization"].partition(" ")[2].partition(".")[0]
+        return str(json.loads(base64.urlsafe_b64decode(payload))["aud"])
+
     def token_for(self, client_id: str, audience: str = "") -> str:
         """A token for a client, without asking for its secret."""
         claims = {"appid": client_id, "aud": audience, "exp": int(wall_seconds()) + TOKEN_LIFE_S}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simulator.kernel.arm import ArmError, ArmRequest, Json, Reply, Route, group_path, not_found
+from simulator.news import MachineJoined
 from simulator.vm_orders import missing
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class Extensions:
             raise failure
         if extension.kind == ENTRA_JOIN:
             machine.change(entra_joined=True)
+            managed = bool((extension.given.get("settings") or {}).get("mdmId"))
+            self._compute.cloud.world.tell(MachineJoined(machine.id, managed))
 
     def _get(self, request: ArmRequest) -> Reply:
         machine = self._compute.need(request)

@@ -37,6 +37,14 @@ class MachineDeleted:
 
 
 @dataclass(frozen=True)
+class MachineJoined:
+    """A VM has joined Microsoft Entra ID; `managed` where it was enrolled in Intune too."""
+
+    vm: str
+    managed: bool
+
+
+@dataclass(frozen=True)
 class AgentInstalled:
     """The AVD agent was installed in a VM with a registration token."""
 

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.identity.aio import (
@@ -34,8 +35,17 @@ from evergold.azure.desktops import Desktops
 from evergold.azure.disks import Disks
 from evergold.azure.errors import AzureFailure
 from evergold.azure.galleries import Galleries
+from evergold.azure.graph import Graph
 from evergold.azure.logs import Logs
-from evergold.azure.pipeline import ClockTransport, Pace, RetryPolicy, arm_policies, https_transport, query_policies
+from evergold.azure.pipeline import (
+    ClockTransport,
+    Pace,
+    RetryPolicy,
+    arm_policies,
+    graph_policies,
+    https_transport,
+    query_policies,
+)
 from evergold.clock import Clock, RealClock, ScaledClock
 from evergold.config.models import AzureCli, ClientSecret, Environment, ManagedIdentity, ScaledTime, WorkloadIdentity
 
@@ -46,7 +56,7 @@ class Azure:
     Attributes:
         environment: what it was opened with.
         clock: the time that everything in it goes by.
-        compute, disks, galleries, desktops, logs, arm: the services.
+        compute, disks, galleries, desktops, logs, arm, graph: the services.
 
     """
 
@@ -78,12 +88,18 @@ class Azure:
         self._arm: AsyncARMPipelineClient[Any, Any] = AsyncARMPipelineClient(
             endpoints.resource_manager, transport=shared, policies=policies()
         )
+        self._graph: AsyncPipelineClient[Any, Any] = AsyncPipelineClient(
+            endpoints.graph,
+            transport=shared,
+            policies=graph_policies(self._credential, f"{endpoints.graph.rstrip('/')}/.default", clock),
+        )
         self.compute = Compute(self._compute, clock)
         self.disks = Disks(self._compute, clock)
         self.galleries = Galleries(self._compute, clock)
         self.desktops = Desktops(self._desktops, clock)
         self.logs = Logs(self._logs, str(environment.log_analytics_workspace_id))
         self.arm = Arm(self._arm, subscription)
+        self.graph = Graph(self._graph, endpoints.graph)
         self._stack = AsyncExitStack()
 
     @classmethod

@@ -240,6 +240,13 @@ RULES: tuple[Rule, ...] = (
         "logs, 60) to work.",
     ),
     Rule(
+        ("Authorization_RequestDenied", "Forbidden", "ErrorAccessDenied"),
+        "",
+        False,
+        "Give Evergold's application the Microsoft Graph application permissions in docs/windows-365.md, and let an "
+        "administrator consent to them. A new consent takes some minutes to work.",
+    ),
+    Rule(
         (
             "InvalidAuthenticationToken",
             "InvalidAuthenticationTokenAudience",
@@ -289,7 +296,10 @@ RULES: tuple[Rule, ...] = (
     Rule(("ResourceGroupNotFound",), "", False, "Create the resource group, or correct its name in the image set."),
     Rule(("ResourceGroupBeingDeleted",), "", False, "The resource group is being deleted: use another one."),
     Rule(
-        ("ResourceNotFound", "NotFound", "ParentResourceNotFound", "ImageNotFound", "Http404"),
+        (
+            *("ResourceNotFound", "NotFound", "ParentResourceNotFound", "ImageNotFound", "Http404"),
+            *("Request_ResourceNotFound", "cloudPcNotFound"),
+        ),
         "",
         False,
         "Check that it exists and that its name is right.",

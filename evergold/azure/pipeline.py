@@ -231,6 +231,18 @@ class Pace:
         return self.deletes if method == "DELETE" else self.writes
 
 
+def graph_pace(clock: Clock) -> Pace:
+    """Microsoft Graph's buckets for one application in one tenant.
+
+    None is published for Cloud PCs, so it is Intune's: 1000 requests in 20 s, 100 of them writes ("Microsoft Graph service-specific
+    throttling limits"). Half of that, since other tools of the tenant may sign in as the same application.
+    """
+    pace = Pace(clock)
+    pace.reads = TokenBucket(25, 250, clock)
+    pace.writes = pace.deletes = TokenBucket(2.5, 25, clock)
+    return pace
+
+
 class PacePolicy(AsyncHTTPPolicy[Any, Any]):
     """Holds each try of each request back until the pace allows it."""
 
@@ -256,6 +268,12 @@ def arm_policies(credential: AsyncTokenCredential, scope: str, clock: Clock, pac
 def query_policies(credential: AsyncTokenCredential, scope: str, clock: Clock) -> list[Any]:
     """The policies of the Log Analytics client, outermost first."""
     return _policies(RetryPolicy(clock), policies.AsyncBearerTokenCredentialPolicy(credential, scope))
+
+
+def graph_policies(credential: AsyncTokenCredential, scope: str, clock: Clock) -> list[Any]:
+    """The policies of the Microsoft Graph client, outermost first."""
+    authentication = policies.AsyncBearerTokenCredentialPolicy(credential, scope)
+    return _policies(RetryPolicy(clock), PacePolicy(graph_pace(clock)), authentication)
 
 
 def _policies(*middle: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from azure.core import MatchConditions
+from azure.core import AsyncPipelineClient, MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 from azure.identity.aio import ClientSecretCredential
@@ -17,7 +17,7 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.desktopvirtualization.aio import DesktopVirtualizationMgmtClient
 from azure.monitor.query.aio import LogsQueryClient
 
-from evergold.azure.pipeline import ClockTransport
+from evergold.azure.pipeline import ClockTransport, graph_policies
 from evergold.clock import LoopClock, run_virtual
 from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
@@ -26,6 +26,7 @@ from tests.support.asgi_transport import AsgiTransport
 
 HOST = "https://azure.simulated"
 SCOPE = "https://management.azure.com/.default"
+GRAPH_SCOPE = f"{HOST}/.default"
 LOCATION = "westeurope"
 BUILD, HOSTS, IMAGES, POOL = "rg-images-build", "rg-avd-pilot", "rg-images", "hp-pilot"
 GALLERY = (IMAGES, "gal_evergold", "office")
@@ -51,6 +52,7 @@ class Clients:
     compute: Any
     desktops: Any
     logs: Any
+    graph_client: Any
     clock: LoopClock
     scenario: Scenario
 
@@ -62,6 +64,12 @@ class Clients:
         """A read for which there is no client here."""
         response = await self.compute.send_request(HttpRequest("GET", f"{HOST}{path}?api-version={version}"))
         response.raise_for_status()
+
+    async def graph(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of Microsoft Graph; the object in its answer."""
+        response = await self.graph_client.send_request(HttpRequest(method, f"{HOST}{path}", json=body))
+        response.raise_for_status()
+        return response.json() if response.text() else None
 
 
 def record(path: Path) -> set[tuple[str, str]]:
@@ -90,6 +98,7 @@ def record(path: Path) -> set[tuple[str, str]]:
                     DesktopVirtualizationMgmtClient(*arm, credential_scopes=[SCOPE], **common)
                 ),
                 await stack.enter_async_context(LogsQueryClient(credential, endpoint=HOST, transport=transport)),
+                AsyncPipelineClient(HOST, transport=transport, policies=graph_policies(credential, GRAPH_SCOPE, clock)),
                 clock,
                 scenario,
             )
@@ -122,6 +131,7 @@ async def walk(to: Clients) -> None:
     await keep_a_pool(to)
     await move_its_users(to)
     await read_logs(to)
+    await ask_graph(to)
     await be_refused(to)
 
 
@@ -186,7 +196,8 @@ async def run_things_on_it(to: Clients) -> None:
     machines, vm = to.compute.virtual_machines, (BUILD, "build")
     extensions, commands = to.compute.virtual_machine_extensions, to.compute.virtual_machine_run_commands
     kind = {"publisher": "Microsoft.Azure.ActiveDirectory", "type": "AADLoginForWindows", "typeHandlerVersion": "2.2"}
-    extension = {"location": LOCATION, "tags": TAGS, "properties": {**kind, "autoUpgradeMinorVersion": True}}
+    in_intune = {"autoUpgradeMinorVersion": True, "settings": {"mdmId": "0000000a-0000-0000-c000-000000000000"}}
+    extension = {"location": LOCATION, "tags": TAGS, "properties": {**kind, **in_intune}}
     await finish(extensions.begin_create_or_update(*vm, "join", extension))
     await extensions.get(*vm, "join")
     await extensions.list(*vm)
@@ -342,6 +353,15 @@ async def read_logs(to: Clients) -> None:
     workspace = to.scenario.workspace_id
     for query in (KQL, "Heartbeat | where TimeGenerated > ago(1h) | distinct Computer"):
         assert (await to.logs.query_workspace(workspace, query, timespan=timedelta(hours=1), server_timeout=60)).tables
+
+
+async def ask_graph(to: Clients) -> None:
+    """Devices: there is no contract of these to hold to, but every route is taken."""
+    for place in ("devices", "deviceManagement/managedDevices"):
+        listed = await to.graph("GET", f"/v1.0/{place}")
+        for device in listed["value"][:1]:
+            await to.graph("GET", f"/v1.0/{place}/{device['id']}")
+            await to.graph("DELETE", f"/v1.0/{place}/{device['id']}")
 
 
 async def be_refused(to: Clients) -> None:

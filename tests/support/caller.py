@@ -39,11 +39,11 @@ class Answer:
 class Caller:
     """A small world, changed as told (fields of `Scenario`), on a clock that stands still; and one who is signed in to it."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, audience: str = "https://management.azure.com", **changes: Any) -> None:
         self.scenario: Scenario = load("small").model_copy(update=changes, deep=True)
         self.clock = ManualClock(self.scenario.start)
         self.cloud = Cloud(self.scenario, self.clock)
-        self._token = self.cloud.entra.token_for(self.scenario.clients[0].client_id, "https://management.azure.com")
+        self._token = self.cloud.entra.token_for(self.scenario.clients[0].client_id, audience)
 
     def path(self, group: str, provider_path: str) -> str:
         """A resource's path."""
@@ -52,8 +52,8 @@ class Caller:
     def send(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **query: str
     ) -> Answer:
-        """Sends one request; `expand` becomes the parameter of that name."""
-        asked = {"$expand" if name == "expand" else name: value for name, value in query.items()}
+        """Sends one request; `expand` and `filter` become $expand and $filter."""
+        asked = {f"${name}" if name in ("expand", "filter") else name: value for name, value in query.items()}
         return self._exchange(method, path, {"api-version": API_VERSION, **asked}, body, headers or {})
 
     def wait(self, seconds: float) -> None:

@@ -42,7 +42,7 @@ class Wire:
         """Serve one request. A process that dies has its write done, and never learns of it."""
         method, path = scope["method"], scope["path"]
         self.calls.append((method, path))
-        is_write = method != "GET" and path.startswith("/subscriptions")
+        is_write = method != "GET" and path.startswith(("/subscriptions", "/v1.0", "/beta"))
 
         async def received() -> Any:
             message = await receive()
