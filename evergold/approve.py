@@ -5,6 +5,7 @@ itself when it goes on. Where it was given is noted beside it, for the audit lin
 """
 
 import getpass
+import json
 import platform
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.input.actions import acreate_flow_run_input, aread_flow_run_input
+from prefect.exceptions import PrefectHTTPStatusError
 
 from evergold.clock import RealClock
 
@@ -41,7 +42,7 @@ async def waiting_runs(client: PrefectClient) -> list[Waiting]:
     paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
     runs = await client.read_flow_runs(flow_run_filter=paused)
     asking = [run for run in runs if _key(run).startswith(APPROVAL)]
-    return [await _waiting(run) for run in sorted(asking, key=lambda run: run.created or RealClock().now())]
+    return [await _waiting(client, run) for run in sorted(asking, key=lambda run: run.created or RealClock().now())]
 
 
 def choose(runs: list[Waiting], wanted: str) -> Waiting:
@@ -56,26 +57,39 @@ def choose(runs: list[Waiting], wanted: str) -> Waiting:
     raise ApproveError(f"{problem}. Nothing was answered. Those that wait:\n{listed}")
 
 
-async def answer(client: PrefectClient, waiting: Waiting, form: dict[str, str]) -> None:
+def from_here(command: str) -> str:
+    """Where an answer is given, for the audit line: the command, the user and the machine."""
+    return f"{command}, by {getpass.getuser()} on {platform.node()}"
+
+
+async def answer(client: PrefectClient, waiting: Waiting, form: dict[str, str], given_from: str) -> None:
     """Gives the answer. Raises ApproveError where Prefect does not take it; the run then waits on."""
-    where = f"evergold approve, by {getpass.getuser()} on {platform.node()}"
-    if await aread_flow_run_input(ORIGIN_KEY + waiting.key, flow_run_id=waiting.run) is None:
-        await acreate_flow_run_input(ORIGIN_KEY + waiting.key, where, flow_run_id=waiting.run)
+    if await _input(client, waiting.run, ORIGIN_KEY + waiting.key) is None:
+        await client.create_flow_run_input(waiting.run, ORIGIN_KEY + waiting.key, json.dumps(given_from))
     result = await client.resume_flow_run(waiting.run, run_input=form)
     if result.status.value != "ACCEPT":
         reason = getattr(result.details, "reason", "") or "no reason was given"
         raise ApproveError(f"Prefect did not take the answer for {waiting.name}: {reason}. The run waits on.")
 
 
-async def _waiting(run: FlowRun) -> Waiting:
+async def _waiting(client: PrefectClient, run: FlowRun) -> Waiting:
     keys = run.state.state_details.run_input_keyset if run.state else None
     clock = RealClock()
     for _ in range(QUESTION_TRIES):
-        question = await aread_flow_run_input(keys["description"], flow_run_id=run.id) if keys else ""
+        question = await _input(client, run.id, keys["description"]) if keys else ""
         if question is not None:
-            return Waiting(run.id, run.name, _key(run), str(question))
+            return Waiting(run.id, run.name, _key(run), question)
         await clock.sleep(0.25)
     raise ApproveError(f"The question of {run.name} cannot be read. Try again, or answer it in the Prefect UI.")
+
+
+async def _input(client: PrefectClient, run: UUID, key: str) -> str | None:
+    try:
+        return str(json.loads(await client.read_flow_run_input(run, key)))
+    except PrefectHTTPStatusError as answered:
+        if answered.response.status_code != 404:
+            raise
+        return None
 
 
 def _key(run: FlowRun) -> str:

@@ -60,7 +60,7 @@ def approve(
                 raise approving.ApproveError(f"Nothing was answered: {waiting.name} waits on.")
             form = {"decision": decision, "name": who, "reason": why}
             more = {"not_before": not_before, "release_method": release_method}
-            await approving.answer(client, waiting, form | more)
+            await approving.answer(client, waiting, form | more, approving.from_here("evergold approve"))
         print(f"Answered: {waiting.name} goes on. If the answer does not count, it asks again and says why.")
 
     try:

@@ -7,7 +7,6 @@ failure.
 """
 
 import asyncio
-import json
 import select
 import sys
 from collections.abc import AsyncIterator
@@ -29,6 +28,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, Log
 from prefect.client.schemas.sorting import LogSort
 
+from evergold.approve import ApproveError, answer, from_here, waiting_runs
 from evergold.clock import RealClock, ScaledClock
 from evergold.stack import Stack, StackError
 
@@ -94,10 +94,7 @@ async def _follow(watch: Watch, *, approve: bool) -> None:
     async for state in _states(watch):
         await _show_logs(watch)
         if state.is_paused():
-            answer = await _decide(watch, approve=approve, first=not asked)
-            asked = True
-            if answer is not None:
-                await watch.client.resume_flow_run(watch.refresh, run_input=answer)
+            asked = await _decide(watch, approve=approve, first=not asked) or asked
         elif state.is_final():
             await _show_logs(watch)
             if not state.is_completed():
@@ -131,30 +128,27 @@ async def _show_logs(watch: Watch) -> None:
             print(f"  {watch.clock.at(log.timestamp):%a %H:%M}  {line}", flush=True)
 
 
-async def _decide(watch: Watch, *, approve: bool, first: bool) -> dict[str, str] | None:
-    """The answer to the approval, where it is given here: at once with `approve`, or by `y` in the terminal."""
+async def _decide(watch: Watch, *, approve: bool, first: bool) -> bool:
+    """Answers the approval, where it is answered here: at once with `approve`, or by `y` in the terminal. Whether it was shown."""
+    waiting = [each for each in await waiting_runs(watch.client) if each.run == watch.refresh]
+    if not waiting:
+        return False
     if first:
-        print("\n" + await _question(watch) + "\n", flush=True)
-    if approve or not sys.stdin.isatty():
+        print(f"\n{waiting[0].question}\n", flush=True)
+    if approve:
         print("  Nobody is here to ask: approving through Prefect's API.\n", flush=True)
-        return {"decision": "approve", "name": "demo", "reason": "Approved by the demo itself."}
-    if first:
-        print(
-            "  Approve it in the Prefect UI (the run's menu at the top right: Resume), or type y and Enter here: ",
-            end="",
-            flush=True,
-        )
+    elif first:
+        where = "Approve it in the Prefect UI (the run's menu at the top right: Resume)"
+        print(f"  {where}, or type y and Enter here: ", end="", flush=True)
+    if approve or _said_yes():
+        form = {"decision": "approve", "name": "demo", "reason": "Approved in the demo."}
+        await answer(watch.client, waiting[0], form, from_here("evergold demo"))
+    return True
+
+
+def _said_yes() -> bool:
     ready, _, _ = select.select([sys.stdin], [], [], 0)
-    if ready and sys.stdin.readline().strip().lower() in ("y", "yes"):
-        return {"decision": "approve", "name": "demo", "reason": "Approved in the terminal."}
-    return None
-
-
-async def _question(watch: Watch) -> str:
-    """What the form in the UI shows."""
-    run = await watch.client.read_flow_run(watch.refresh)
-    keys = run.state.state_details.run_input_keyset if run.state else None
-    return str(json.loads(await watch.client.read_flow_run_input(watch.refresh, keys["description"]))) if keys else ""
+    return bool(ready) and sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 async def _print_report(watch: Watch) -> None:
@@ -188,7 +182,7 @@ def main(*, approve: bool, speed: float) -> int:
     """Runs the demo and returns its exit code."""
     try:
         asyncio.run(run(approve=approve, speed=speed))
-    except (DemoError, StackError) as error:
+    except (ApproveError, DemoError, StackError) as error:
         print(f"\nThe demo failed. {error}\nLogs: {STATE.resolve()}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
