@@ -16,7 +16,7 @@ from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh
 from evergold.validation.preflight import connect_for
-from flows.parameters import ImageSetName
+from flows.parameters import ImageSetName, Words
 from tasks import image, report, rollout
 from tasks.approval import Question, ask, requester
 from tasks.rings import roll_out_rings
@@ -25,7 +25,9 @@ log = logging.getLogger("evergold.refresh")
 
 
 @flow(name="refresh-image", flow_run_name="refresh {image_set}", persist_result=False)
-async def refresh_image(image_set: ImageSetName, notes: str = "", started_by: str = "", give_up: str = "") -> None:
+async def refresh_image(
+    image_set: ImageSetName, notes: Words = "", started_by: Words = "", give_up: Words = ""
+) -> None:
     """Build, prove, approve and roll out a new image version.
 
     Args:

@@ -16,7 +16,7 @@ from evergold.rollout.act import Place
 from evergold.rollout.engine import put_back_after, roll_out
 from evergold.rollout.model import Target
 from evergold.validation.preflight import check_rollout, connect_for, refuse_unless_passed
-from flows.parameters import ImageSetName, PoolName
+from flows.parameters import ImageSetName, ImageVersion, PoolName
 from tasks.image import approved_version
 from tasks.rollout import Board, place_of, pool_of
 
@@ -40,7 +40,7 @@ async def put_back(flow: "Flow[..., None]", flow_run: FlowRun, state: State) -> 
 async def roll_out_image(
     image_set: ImageSetName,
     pool: PoolName,
-    image_version: str,
+    image_version: ImageVersion,
     release_method: Literal["as planned", "opportunistic", "immediate", "scheduled"] = "as planned",
 ) -> None:
     """Replace every host of one pool that is not on the version, without anyone losing work.
