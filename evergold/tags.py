@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 REFRESH = "evergold-refresh"
 IMAGE_SET = "evergold-image-set"
 
+PURPOSE = "evergold-purpose"  # of a snapshot: "source-host" or "before-sysprep"
+PLAN = "evergold-plan"  # on a snapshot: "<publisher>|<product>|<name>" of the plan that its image was bought under
+
 # On the VMs of session hosts.
 POOL = "evergold-pool"  # the host pool's id: retained hosts, which no pool knows any more, are found by it
 REPLACE = "evergold-replace"  # "<refresh>/<vmId>": this very VM is to be replaced by that refresh
@@ -24,6 +27,11 @@ RETIRED_AT = "evergold-retired-at"
 RETAIN_UNTIL = "evergold-retain-until"
 WARNED_USERS = "evergold-warned-users"  # how many users were warned on it, and signed out of it: for the report
 MOVED_USERS = "evergold-moved-users"
+SOURCE_OF = (
+    "evergold-source-of"  # "<refresh>|<open or drained>|<on or off>|<since>": taken to be copied, and how it was before
+)
+SOURCE_WARNED_AT = "evergold-source-warned-at"
+SOURCE_EMPTY_SINCE = "evergold-source-empty-since"
 KEEP = "evergold-keep"  # any value: never touched
 
 # On host pools.

@@ -6,7 +6,7 @@ from prefect.artifacts import acreate_table_artifact
 from evergold.config.load import load_image_set
 from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName
-from tasks.retire import retire_hosts_of
+from tasks.retire import retire_hosts_of, return_left_hosts_of
 
 
 @flow(name="retire-hosts", flow_run_name="retire hosts of {image_set}", persist_result=False)
@@ -20,6 +20,7 @@ async def retire_hosts(image_set: ImageSetName, dry_run: bool = False) -> None:
     """
     loaded = load_image_set(image_set)
     async with connect_for(loaded) as azure:
+        await return_left_hosts_of(azure, loaded)
         pools = [pool for ring in loaded.rings for pool in ring.pools]
         rows = [row for pool in pools for row in await retire_hosts_of(azure, pool, dry_run)]
     await acreate_table_artifact(

@@ -9,10 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from evergold.azure import Azure
 from evergold.azure.galleries import Replication
 from evergold.clock import within
-from evergold.config.models import CustomiseStep, ImageSet
+from evergold.config.models import CustomiseStep, ImageSet, SessionHostSource
 from evergold.images import build, publish
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, end_refresh
+from evergold.images.source_host import ensure_source_copied, ensure_source_returned
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
 from tasks.rollout import remove_canary
 
@@ -24,7 +25,10 @@ async def preflight(azure: Azure, image_set: ImageSet) -> None:
     """Refuses the refresh, before anything is changed, where something it needs is missing."""
     checks = await check_image_set(azure, image_set)
     refuse_unless_passed(checks, f"The refresh of {image_set.name}")
-    log.info("Preflight: all %d checks passed", len(checks))
+    for check in checks:
+        if check.verdict == "warn":
+            log.warning("Preflight: %s: %s What to do: %s", check.name, check.measured, check.remedy)
+    log.info("Preflight: nothing stands in the way, after %d checks", len(checks))
 
 
 @task(name="begin refresh", cache_policy=NO_CACHE)
@@ -43,6 +47,8 @@ async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh,
     """
     candidate = await publish.find_candidate(azure, image_set, refresh)
     if candidate is None:
+        if isinstance(image_set.source, SessionHostSource):
+            await copy_source_host(azure, image_set, refresh)
         minutes = image_set.build.timeout_minutes
         try:
             await within(azure.clock, minutes * 60, build_image(azure, image_set, refresh))
@@ -55,6 +61,12 @@ async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh,
         candidate = await publish_candidate(azure, image_set, refresh, notes)
     await remove_build_machine(azure, image_set, refresh)
     return candidate
+
+
+@task(name="copy session host", cache_policy=NO_CACHE)
+async def copy_source_host(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The disk of a session host is copied, and the host serves as it did before."""
+    await ensure_source_copied(azure, image_set, refresh)
 
 
 class BuildTimeoutError(Exception):
@@ -180,6 +192,7 @@ async def give_up(azure: Azure, image_set: ImageSet, refresh_id: str) -> None:
             "already, so it is not given up. Nothing was changed. What to do: start this run without `give up`: it goes on."
         )
     log.info("Refresh %s is given up", refresh.id)
+    await ensure_source_returned(azure, image_set, refresh)
     await remove_canary(azure, image_set, refresh)
     await remove_build_machine(azure, image_set, refresh)
     if candidate is not None:

@@ -8,7 +8,8 @@ from prefect.cache_policies import NO_CACHE
 
 from evergold import holds
 from evergold.azure import Azure
-from evergold.config.models import Pool
+from evergold.config.models import ImageSet, Pool
+from evergold.images.source_host import return_left_hosts
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.retire import delete, expired, why_kept
 
@@ -35,3 +36,10 @@ async def retire_hosts_of(azure: Azure, pool: Pool, dry_run: bool) -> list[dict[
         rows.append({"host pool": pool.name, "host": host.name, "outcome": outcome, "why": reason or "its time is up"})
     log.info("%s: %d hosts deleted, %d kept", pool.name, sum(r["outcome"] == "deleted" for r in rows), len(rows))
     return rows
+
+
+@task(name="bring back copied hosts", cache_policy=NO_CACHE)
+async def return_left_hosts_of(azure: Azure, image_set: ImageSet) -> None:
+    """A session host that a run, killed or cancelled, had taken out of service to copy it serves again as it did before."""
+    for name in await return_left_hosts(azure, image_set):
+        log.info("%s serves again as before", name)

@@ -30,6 +30,7 @@ from evergold.rollout.hosts import is_checked, is_new
 from evergold.rollout.model import Note, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze
 from evergold.validation.checks import Canary, check_canary
+from evergold.validation.image_checks import check_source
 from evergold.validation.verdicts import Evidence, judge_difference
 
 log = logging.getLogger("evergold.rollout")
@@ -111,7 +112,7 @@ async def gather_evidence(
         version=candidate.version,
         image_version_id=candidate.version_id,
         source=refresh.source,
-        checks=(*checks, judge_difference(change)),
+        checks=(*checks, await check_source(azure, refresh.source), judge_difference(change)),
         canary=canary,
         manifest=candidate.manifest,
         difference=change,

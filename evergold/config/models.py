@@ -66,6 +66,14 @@ VmSize = Annotated[
     str,
     Shape(r"(Standard|Basic)_\w+", "is not a VM size", "Write it as Azure does, such as Standard_D4s_v5."),
 ]
+VmName = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_])?",
+        "is not the name of a virtual machine",
+        "Use the VM's name alone, such as avd-001; not its resource id.",
+    ),
+]
 SubnetId = Annotated[
     str,
     Shape(
@@ -279,7 +287,25 @@ class GalleryVersionSource(Part):
     version: VersionOrLatest = Field(default="latest", description="latest is looked up once, when a refresh begins.")
 
 
-Source = Annotated[MarketplaceSource | GalleryVersionSource, Field(discriminator="kind")]
+class SessionHostSource(Part):
+    """Start from a copy of a session host's disk. Microsoft advises against it; the evidence says so."""
+
+    kind: Literal["session_host"]
+    pool: HostPoolName
+    resource_group: ResourceGroup = Field(description="The resource group of the host pool itself.")
+    hosts_resource_group: ResourceGroup = Field(description="The resource group of its hosts' machines.")
+    host: VmName | None = Field(
+        default=None,
+        description="Which one; left out: the healthy host on the newest version with the fewest sessions.",
+    )
+    release_method: Literal["opportunistic", "immediate"] = Field(
+        default="opportunistic",
+        description="opportunistic: its users are waited for; immediate: they are warned, then signed out.",
+    )
+    wait_hours: AtLeastOne = Field(default=24, description="How long its users are waited for; then it serves again.")
+
+
+Source = Annotated[MarketplaceSource | GalleryVersionSource | SessionHostSource, Field(discriminator="kind")]
 
 
 class Build(Part):
@@ -288,6 +314,11 @@ class Build(Part):
     resource_group: ResourceGroup
     vm_size: VmSize
     subnet_id: SubnetId = Field(description="An isolated subnet with a way out to the internet.")
+    isolation_waiver: str | None = Field(
+        default=None,
+        min_length=10,
+        description="Only where a copy of a session host is built in a network that is not isolated: why that is right.",
+    )
     security_type: Literal["Standard", "TrustedLaunch"] = "TrustedLaunch"
     timeout_minutes: AtLeastOne = 240
 

@@ -62,12 +62,20 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
         "find the newest marketplace image",
         _SUBSCRIPTION,
     ),
+    Permission(
+        "Microsoft.RecoveryServices/locations/backupStatus/action", "see whether a host is backed up", _SUBSCRIPTION
+    ),
+    Permission(
+        "Microsoft.MarketplaceOrdering/offertypes/publishers/offers/plans/agreements/read",
+        "see whether the terms of an image that is sold are accepted",
+        _SUBSCRIPTION,
+    ),
     # Machines: the build machine and session hosts
     Permission(f"{_VM}/read", "see machines and the tags that hold a rollout's progress", _MACHINES),
     Permission(f"{_VM}/write", "create machines, and tag them", _MACHINES),
     Permission(f"{_VM}/delete", "delete the build machine, and hosts past their time", _MACHINES),
     Permission(f"{_VM}/instanceView/read", "see whether a machine is running", _MACHINES),
-    Permission(f"{_VM}/start/action", "start a retained host again: the way back", (ScopeKind.HOSTS,)),
+    Permission(f"{_VM}/start/action", "start a retained host, a copied host or the build machine again", _MACHINES),
     Permission(f"{_VM}/deallocate/action", "stop the build machine and retired hosts, and their cost", _MACHINES),
     Permission(f"{_VM}/restart/action", "restart the build machine between scripts", _BUILD),
     Permission(f"{_VM}/generalize/action", "mark the build machine as generalised", _BUILD),
@@ -80,12 +88,19 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     Permission(f"{_COMPUTE}/disks/read", "find what a machine left behind", _MACHINES),
     Permission(f"{_COMPUTE}/disks/write", "create a machine's disk, and tag it", _MACHINES),
     Permission(f"{_COMPUTE}/disks/delete", "delete disks with their machines", _MACHINES),
+    Permission(f"{_COMPUTE}/snapshots/read", "see the snapshots that a build has taken", _BUILD),
+    Permission(
+        f"{_COMPUTE}/snapshots/write", "copy a session host's disk, and keep the build's before sysprep", _BUILD
+    ),
+    Permission(f"{_COMPUTE}/snapshots/delete", "delete snapshots that nothing needs any more", _BUILD),
     # Network cards are part of their machine
     Permission(f"{_NETWORKS}/networkInterfaces/read", "find what a machine left behind", _MACHINES),
     Permission(f"{_NETWORKS}/networkInterfaces/write", "create a machine's network card", _MACHINES),
     Permission(f"{_NETWORKS}/networkInterfaces/delete", "delete network cards with their machines", _MACHINES),
     Permission(f"{_NETWORKS}/networkInterfaces/join/action", "attach the card to its machine", _MACHINES),
     Permission(f"{_NETWORKS}/virtualNetworks/subnets/read", "count free addresses", _NETWORK),
+    Permission(f"{_NETWORKS}/virtualNetworks/read", "see whether the build's network is isolated", _NETWORK),
+    Permission(f"{_NETWORKS}/networkSecurityGroups/read", "see what the build's subnet lets in", _NETWORK),
     Permission(f"{_NETWORKS}/virtualNetworks/subnets/join/action", "put machines on the subnet", _NETWORK),
     # Gallery
     Permission(f"{_COMPUTE}/galleries/read", "see that the gallery exists", _GALLERY),

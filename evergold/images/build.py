@@ -19,7 +19,15 @@ from pydantic import SecretStr
 
 from evergold import tags
 from evergold.azure import Azure
-from evergold.azure.compute import GalleryImage, MarketplaceImage, PurchasePlan, VmSpec, VmStatus, status_of
+from evergold.azure.compute import (
+    AttachedDisk,
+    GalleryImage,
+    MarketplaceImage,
+    PurchasePlan,
+    VmSpec,
+    VmStatus,
+    status_of,
+)
 from evergold.azure.galleries import Definition
 from evergold.azure.ids import ResourceId
 from evergold.azure.pipeline import wait_until
@@ -40,6 +48,8 @@ from evergold.images.guest import (
 )
 from evergold.images.manifest import Manifest, ManifestError, Page, from_tags, tag_names, to_tags, unpaged
 from evergold.images.refresh import Refresh, definition_of, definition_tags
+from evergold.images.source import SourceHost
+from evergold.images.source_host import ensure_copy_disk, snapshot_name
 from evergold.images.sysprep import cause_of
 
 log = logging.getLogger("evergold.images")
@@ -84,6 +94,7 @@ async def ensure_build_cleaned(azure: Azure, image_set: ImageSet, refresh: Refre
         _assert_ours(vm, refresh)
         await azure.compute.delete_vm(group, name)
     await azure.disks.delete_disk(group, f"{name}-os")  # goes with the machine; is left over only where that failed
+    await azure.disks.delete_snapshot(group, snapshot_name(refresh))  # of a source host's disk
     card = ResourceId(
         str(azure.environment.subscription_id), group, "Microsoft.Network/networkInterfaces", (f"{name}-nic",)
     )
@@ -220,6 +231,11 @@ async def ensure_deallocated(azure: Azure, image_set: ImageSet, refresh: Refresh
 async def ensure_generalized(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """Azure knows that the machine is generalised. Only ever the machine that this refresh made, and only after the proof."""
     vm = await _proven_vm(azure, image_set, refresh)
+    source = SourceHost.parse(refresh.source)
+    if source is not None and vm.properties is not None and vm.properties.vm_id == source.vm_id:
+        raise StepFailure(
+            "generalise", refresh.vm_name, "It is the session host itself, and not its copy.", "Please report this."
+        )
     if not status_of(vm).generalized:
         await azure.compute.generalize(image_set.build.resource_group, refresh.vm_name)
 
@@ -298,7 +314,7 @@ def _machine(image_set: ImageSet, refresh: Refresh) -> Machine:
 
 
 async def _build_spec(azure: Azure, image_set: ImageSet, refresh: Refresh) -> VmSpec:
-    image, plan = await _source(azure, image_set, refresh.source)
+    image, plan = await _source(azure, image_set, refresh)
     return VmSpec(
         name=refresh.vm_name,
         resource_group=image_set.build.resource_group,
@@ -317,8 +333,11 @@ async def _build_spec(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Vm
 
 
 async def _source(
-    azure: Azure, image_set: ImageSet, source: str
-) -> tuple[MarketplaceImage | GalleryImage, PurchasePlan | None]:
+    azure: Azure, image_set: ImageSet, refresh: Refresh
+) -> tuple[MarketplaceImage | GalleryImage | AttachedDisk, PurchasePlan | None]:
+    source = refresh.source
+    if SourceHost.parse(source) is not None:
+        return await ensure_copy_disk(azure, image_set, refresh)
     if source.startswith("/"):
         version = ResourceId.parse(source)
         of = await azure.galleries.get_definition(

@@ -18,10 +18,12 @@ from evergold import tags
 from evergold.azure import Azure
 from evergold.azure.errors import AzureFailure, raise_failed
 from evergold.azure.galleries import Definition, replication_of
-from evergold.azure.ids import image_version_id
-from evergold.config.models import GalleryVersionSource, ImageSet, MarketplaceSource
+from evergold.azure.ids import ResourceId, image_version_id
+from evergold.config.models import GalleryVersionSource, ImageSet, MarketplaceSource, SessionHostSource
 from evergold.images.manifest import tag_names
+from evergold.images.source import NoSourceHostError, SourceHost, choose, policy_of
 from evergold.images.versions import Listed, latest, next_version
+from evergold.rollout.observe import PoolWatch
 
 # How long a write of ours may take to be seen by another that begins at the same moment.
 READ_BACK_AFTER_S = 5
@@ -35,7 +37,8 @@ class Refresh:
     Attributes:
         id: the image set and the minute (UTC) in which it began, "office-20261112-2000".
         version: x.y.z of the image version that it makes.
-        source: exactly what it starts from: "publisher:offer:sku:version", or the resource id of a gallery version.
+        source: exactly what it starts from: "publisher:offer:sku:version", the resource id of a gallery version, or that of a session
+            host's VM with its GUID ("/subscriptions/...@guid").
         resumed: it had begun before.
         started_by: who asked for it; "" where nobody said so.
 
@@ -159,11 +162,12 @@ def _unused_id(image_set: str, now: datetime, existing: list[GalleryImageVersion
 
 async def _exact_source(azure: Azure, image_set: ImageSet) -> str:
     source = image_set.source
-    exact = await (
-        _marketplace(azure, image_set.location, source)
-        if isinstance(source, MarketplaceSource)
-        else _gallery(azure, image_set.location, source)
-    )
+    if isinstance(source, SessionHostSource):
+        exact = str(await choose_host(azure, image_set, source))
+    elif isinstance(source, MarketplaceSource):
+        exact = await _marketplace(azure, image_set.location, source)
+    else:
+        exact = await _gallery(azure, image_set.location, source)
     if len(exact) > TAG_VALUE_LENGTH:
         raise AzureFailure(
             "note the source of the refresh",
@@ -174,6 +178,20 @@ async def _exact_source(azure: Azure, image_set: ImageSet) -> str:
             remedy="Use a resource group, gallery or image definition with a shorter name as the source.",
         )
     return exact
+
+
+async def choose_host(azure: Azure, image_set: ImageSet, source: SessionHostSource) -> SourceHost:
+    """The session host that would be copied now. Raises NoSourceHostError where none can be."""
+    watch = PoolWatch(azure, source.resource_group, source.pool, source.hosts_resource_group)
+    look = await watch.look()
+    if not look.complete:
+        raise NoSourceHostError(f"Nobody can say which host to copy: {look.problem}. What to do: start the run again.")
+    definition = definition_of(image_set)
+    kind = "Microsoft.Compute/galleries/images"
+    names = (definition.gallery, definition.name)
+    made_from = str(ResourceId(str(azure.environment.subscription_id), definition.resource_group, kind, names))
+    host = choose(look, source, made_from, policy_of(image_set, source), azure.clock.now())
+    return SourceHost(host.vm_resource_id, host.vm_id)
 
 
 async def _marketplace(azure: Azure, location: str, source: MarketplaceSource) -> str:

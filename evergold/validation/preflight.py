@@ -18,8 +18,9 @@ from evergold.azure.compute import MarketplaceImage
 from evergold.azure.galleries import Definition, replication_of
 from evergold.azure.ids import ResourceId, image_version_id
 from evergold.config.load import load_environment
-from evergold.config.models import GalleryVersionSource, ImageSet, Pool
+from evergold.config.models import GalleryVersionSource, ImageSet, Pool, SessionHostSource
 from evergold.config.permissions import ScopeKind, actions_needed
+from evergold.validation.image_checks import check_source_host, looks_at_image
 from evergold.validation.verdicts import Check
 
 # Azure keeps five addresses of every subnet for itself (learn.microsoft.com, "Azure Virtual Network FAQ").
@@ -64,6 +65,7 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
         ("gallery", partial(_definition, azure, image_set)),
         ("image source", partial(_source, azure, image_set)),
         ("log workspace", partial(_workspace, azure)),
+        *looks_at_image(azure, image_set),
         *_looks_at_pools(azure, image_set, pools),
         *_looks_at_room(azure, image_set, [build, *await _machines(azure, image_set, pools)]),
     ]
@@ -142,6 +144,8 @@ async def _definition(azure: Azure, image_set: ImageSet) -> list[Check]:
 
 async def _source(azure: Azure, image_set: ImageSet) -> list[Check]:
     source = image_set.source
+    if isinstance(source, SessionHostSource):
+        return await check_source_host(azure, image_set)
     if isinstance(source, GalleryVersionSource):
         definition = Definition(source.resource_group, source.gallery, source.image_definition)
         return [
@@ -332,9 +336,18 @@ def _groups(image_set: ImageSet, pools: list[Pool]) -> dict[str, set[ScopeKind]]
         (image_set.build.resource_group, ScopeKind.BUILD),
         *((pool.resource_group, ScopeKind.POOL) for pool in pools),
         *((pool.hosts.resource_group, ScopeKind.HOSTS) for pool in pools),
+        *_source_groups(image_set),
     ]:
         groups.setdefault(group, set()).add(kind)
     return groups
+
+
+def _source_groups(image_set: ImageSet) -> list[tuple[str, ScopeKind]]:
+    """What a session host as the source concerns."""
+    source = image_set.source
+    if not isinstance(source, SessionHostSource):
+        return []
+    return [(source.resource_group, ScopeKind.POOL), (source.hosts_resource_group, ScopeKind.HOSTS)]
 
 
 async def _rights(azure: Azure, group: str, kinds: set[ScopeKind]) -> list[Check]:

@@ -37,6 +37,7 @@ class Wire:
         self.calls: list[tuple[str, str]] = []
         self.written: list[str] = []
         self.dies_after_writes: int | None = None
+        self.dies_of: type[BaseException] = Killed
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request. A process that dies has its write done, and never learns of it."""
@@ -55,7 +56,7 @@ class Wire:
             self.dies_after_writes -= 1
             if not self.dies_after_writes:
                 self.dies_after_writes = None
-                raise Killed(f"{method} {path}")
+                raise self.dies_of(f"{method} {path}")
 
     def sent(self, method: str, path_end: str = "") -> int:
         """How many calls of this method there were whose path ends so, in any case."""

@@ -51,6 +51,7 @@ PURE = (
     "evergold/tags.py",
     "evergold/config/*.py",
     "evergold/images/manifest.py",
+    "evergold/images/source.py",
     "evergold/images/versions.py",
     "evergold/rollout/model.py",
     "evergold/rollout/plan.py",
