@@ -431,7 +431,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_should_stand_there(
         (
             ("kind: marketplace", "kind: marketplac"),
             'source.kind: "marketplac" is not one of the choices. What to do: Did you mean "marketplace"? '
-            "Known choices: gallery_version, marketplace.",
+            "Known choices: gallery_version, marketplace, session_host.",
         ),
         (
             ("  kind: marketplace\n", ""),
