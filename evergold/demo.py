@@ -35,11 +35,11 @@ from evergold.stack import Stack, StackError
 IMAGE_SET = "office"
 DEPLOYMENT = "refresh-image/refresh-image"
 STATE = Path(".evergold/demo")
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 # What a host's own task run logs repeats, host by host, what the rollout logs.
 HOST_LOGGER = "evergold.host"
 # Logs reach the server a little after they were written, and not always in order.
-LOGS_MAY_BE_LATE = timedelta(seconds=20)
+LOGS_MAY_BE_LATE = timedelta(seconds=6)
 
 
 class DemoError(Exception):
