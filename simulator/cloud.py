@@ -18,6 +18,7 @@ from simulator.graph import Graph
 from simulator.graph_devices import GraphDevices
 from simulator.guest import Guest
 from simulator.images import Images
+from simulator.insights import Insights
 from simulator.kernel.clock import Clock
 from simulator.kernel.faults import Faults
 from simulator.kernel.gate import Gate
@@ -62,6 +63,7 @@ class Cloud:
         self.watch = Watch(self)
         self.people = People(self)
         self.logs = Logs(self)
+        self.insights = Insights(self)
         self.gate = Gate(
             self.world,
             [route for service in self._services() for route in service.routes()],
@@ -99,7 +101,8 @@ class Cloud:
         | Patches
         | Desktop
         | Logs
-        | Graph,
+        | Graph
+        | Insights,
         ...,
     ]:
         return (
@@ -115,4 +118,5 @@ class Cloud:
             self.desktop,
             self.logs,
             self.graph,
+            self.insights,
         )

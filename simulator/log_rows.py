@@ -20,6 +20,7 @@ Row = dict[str, Any]
 HEARTBEAT_S = 60
 HEALTH_S = 30  # learn.microsoft.com, azure-monitor/reference/queries/wvdagenthealthstatus
 PERF_S = 300
+EVENT_S = 3600  # something is always written: at least this often
 FIRST_AGENT_S = (60, 180)  # from a machine's first start until its logs begin
 LATER_AGENT_S = (10, 30)
 # In this table a health check's name is a number.
@@ -57,7 +58,7 @@ class Rows:
             "Heartbeat": self._heartbeats,
             "WVDAgentHealthStatus": self._health,
             "Perf": self._perf,
-            "Event": self._power_events,
+            "Event": self._windows_events,
         }
 
     def of(self, table: str, start: datetime, end: datetime) -> list[tuple[datetime, Row]]:
@@ -173,17 +174,21 @@ class Rows:
         yield "Memory", "Available MBytes", "", round(13500 - 900 * active + chance.uniform(-300, 300))
         yield "LogicalDisk", "% Free Space", "C:", round(61 - 0.4 * active, 2)
 
-    def _power_events(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
+    def _windows_events(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, Row]]:
         for life in self._history.lives():
             for on, off in life.runs if life.logs else ():
                 if start <= on < end:
                     yield on, self._event(life, 6005, "The Event log service was started.")
                 if off and start <= off < end:
                     yield off, self._event(life, 6006, "The Event log service was stopped.")
+            text = "The Windows Update service entered the running state."
+            row = self._event(life, 7036, text, "Service Control Manager")
+            for at in self._beats(life, EVENT_S, start, end):
+                yield at, row
 
-    def _event(self, life: Life, number: int, text: str) -> Row:
+    def _event(self, life: Life, number: int, text: str, source: str = "EventLog") -> Row:
         columns = {
-            "Source": "EventLog",
+            "Source": source,
             "EventLog": "System",
             "Computer": life.name,
             "EventLevel": 4,

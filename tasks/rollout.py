@@ -29,8 +29,9 @@ from evergold.rollout.engine import Tick, policy_for, ring_of, roll_out, watch_o
 from evergold.rollout.hosts import is_checked, is_new
 from evergold.rollout.model import Note, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze
-from evergold.validation.checks import Canary, check_canary
+from evergold.validation.checks import check_canary
 from evergold.validation.image_checks import check_source
+from evergold.validation.subject import Subject
 from evergold.validation.verdicts import Evidence, judge_difference
 
 log = logging.getLogger("evergold.rollout")
@@ -102,7 +103,9 @@ async def gather_evidence(
     azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate, canary: str
 ) -> Evidence:
     """What the checks found on the canary, and what has changed in the image: everything a person is to decide on."""
-    checks = await check_canary(azure, image_set, Canary(image_set.rings[0].pools[0], canary))
+    pool = image_set.rings[0].pools[0]
+    subject = Subject(pool, canary, candidate.version_id, closed=True, manifest=candidate.manifest)
+    checks = await check_canary(azure, image_set, subject)
     before = await find_previous(azure, image_set, refresh)
     known = before is not None and before.manifest is not None and candidate.manifest is not None
     change = difference(before.manifest, candidate.manifest) if known else None  # type: ignore[union-attr,arg-type]  # known

@@ -18,6 +18,7 @@ PERMISSIONS_API = "2022-04-01"
 LOCKS_API = "2020-05-01"
 SUBNETS_API = "2024-05-01"
 GROUPS_API = "2021-04-01"
+ASSOCIATIONS_API = "2022-06-01"
 NETWORK_API = "2024-05-01"
 BACKUP_API = "2024-04-01"
 TERMS_API = "2021-01-01"
@@ -94,6 +95,11 @@ class Arm:
                 raise HttpResponseError(response=response)
             answer: Json = response.json()
             return answer
+
+    async def data_collection_associations(self, vm_id: str) -> list[Json]:
+        """The data collection rules and endpoints that are associated with a VM (properties.dataCollectionRuleId)."""
+        path = f"{vm_id}/providers/Microsoft.Insights/dataCollectionRuleAssociations"
+        return await self.list_all(path, ASSOCIATIONS_API)
 
     async def resource_group(self, name: str) -> Json | None:
         """The resource group, or None."""

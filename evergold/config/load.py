@@ -157,7 +157,8 @@ def _image_set_problems(document: Document, root: Path | None) -> Iterator[Probl
             yield document.problem(
                 place, f'there is no environment "{given}"', closest(given, known, what="environments")
             )
-    for place, given in document.texts("customise", "*", "script"):
+    files = [("customise", "*", "script"), ("checks", "own", "*", "script"), ("checks", "own", "*", "query")]
+    for place, given in (found for where in files for found in document.texts(*where)):
         if not script_file(given, root).is_file():
             message = f'there is no file "{given}"'
             yield document.problem(
@@ -171,6 +172,7 @@ def _image_set_problems(document: Document, root: Path | None) -> Iterator[Probl
     yield from _twice(document, prefixes, "Give each pool its own: computer names must differ across all pools.")
     yield from _twice(document, document.texts("rings", "*", "name"), "Give each ring its own name.")
     yield from _twice(document, document.texts("customise", "*", "name"), "Give each step its own name.")
+    yield from _twice(document, document.texts("checks", "own", "*", "name"), "Give each check its own name.")
     yield from _twice(document, document.texts("publish", "regions", "*", "name"), "Name each region once.")
 
 

@@ -107,6 +107,22 @@ ScriptPath = Annotated[
         "Write it from the top of the repository, with forward slashes, such as guest/customise/install-apps.ps1.",
     ),
 ]
+QueryPath = Annotated[
+    str,
+    Shape(
+        r"(?!/)(?!.*(^|/)\.\.(/|$))[^\\:]+\.kql",
+        "is not the path of a KQL query",
+        "Write it from the top of the repository, with forward slashes, such as deployments/checks/crashes.kql.",
+    ),
+]
+OsBuild = Annotated[
+    str,
+    Shape(
+        r"\d{5}\.\d{1,5}",
+        "is not a Windows build",
+        'Write build and update revision in quotes, such as "26200.7171"; `winver` shows them.',
+    ),
+]
 VariableName = Annotated[
     str,
     Shape(
@@ -351,17 +367,66 @@ class Publish(Part):
     timeout_minutes: AtLeastOne = 180
 
 
+class OwnScript(Part):
+    """A check of your own: a PowerShell script that is run on the canary. It passes when it exits with 0."""
+
+    kind: Literal["script"]
+    name: Name
+    script: ScriptPath = Field(description="From the top of the repository.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict, description="Given to the script as -name value. No secrets."
+    )
+    timeout_minutes: AtLeastOne = 10
+    otherwise: Literal["fail", "warn"] = Field(default="fail", description="What it means when it does not pass.")
+    remedy: str = Field(min_length=1, description="What to do when it does not pass: shown beside it.")
+
+
+class OwnQuery(Part):
+    """A check of your own: a KQL query about the canary. It passes when it finds no rows, or when it finds some."""
+
+    kind: Literal["query"]
+    name: Name
+    query: QueryPath = Field(description="From the top of the repository.")
+    parameters: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values for the query's own `let` lines; machine, host, pool and within are filled in.",
+    )
+    within_minutes: AtLeastOne = Field(default=60, description="How far back to look.")
+    passes_with: Literal["no rows", "rows"] = "no rows"
+    otherwise: Literal["fail", "warn"] = Field(default="fail", description="What it means when it does not pass.")
+    remedy: str = Field(min_length=1, description="What to do when it does not pass: shown beside it.")
+
+
+OwnCheck = Annotated[OwnScript | OwnQuery, Field(discriminator="kind")]
+
+
 class Checks(Part):
     """What the canary must show before anybody is asked to approve."""
 
     heartbeat_max_age_minutes: AtLeastOne = 15
+    ingestion_delay_max_minutes: AtLeastOne = Field(
+        default=10, description="Logs that arrive later than this are a warning."
+    )
     patch_assessment_max_age_minutes: AtLeastOne = 1440
+    minimum_os_build: OsBuild | None = Field(
+        default=None, description="Windows build and update revision that no host may be below, such as 26200.7171."
+    )
     settle_timeout_minutes: AtLeastOne = Field(
         default=60, description="How long the canary may take to become healthy."
     )
+    timeout_minutes: AtLeastOne = Field(default=30, description="How long one check may take; then it is unknown.")
+    script_timeout_minutes: AtLeastOne = Field(default=15, description="How long a script of a check may run.")
     allowed_failing_health_checks: tuple[str, ...] = Field(
         default=(), description="Names of AVD health checks that may fail, such as MonitoringAgentCheck."
     )
+    sign_in_min_attempts: AtLeastOne = Field(
+        default=5, description="With fewer sign-ins on new hosts, failures are a warning."
+    )
+    sign_in_margin_percent: int = Field(
+        default=10, ge=0, le=100, description="Points by which sign-in may fail more often on new hosts than on old."
+    )
+    fslogix: bool = Field(default=False, description="Whether hosts keep profiles with FSLogix, and that is checked.")
+    own: tuple[OwnCheck, ...] = Field(default=(), description="Checks of your own: scripts and queries.")
 
 
 class Approval(Part):

@@ -122,7 +122,14 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     # Logs
     Permission(f"{_LOGS}/read", "see that the workspace exists", _WORKSPACE),
     Permission(f"{_LOGS}/query/read", "ask the workspace", _WORKSPACE),
+    Permission(
+        "Microsoft.Insights/dataCollectionRuleAssociations/read", "see what collects a host's logs", (ScopeKind.HOSTS,)
+    ),
     Permission(f"{_LOGS}/query/Heartbeat/read", "see that logs of a new host arrive", _WORKSPACE),
+    Permission(f"{_LOGS}/query/Perf/read", "see that counters of a new host arrive", _WORKSPACE),
+    Permission(f"{_LOGS}/query/Event/read", "see that events of a new host arrive", _WORKSPACE),
+    Permission(f"{_LOGS}/query/WVDConnections/read", "see whether people get in", _WORKSPACE),
+    Permission(f"{_LOGS}/query/WVDErrors/read", "see why people do not get in", _WORKSPACE),
     Permission(f"{_LOGS}/query/WVDAgentHealthStatus/read", "see the health that a new host reports", _WORKSPACE),
 )
 

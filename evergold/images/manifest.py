@@ -152,7 +152,7 @@ class Difference(_Part):
     @property
     def build_is_lower(self) -> bool:
         """Whether Windows is older than it was: updates are missing that people had."""
-        return _as_numbers(self.build_after) < _as_numbers(self.build_before)
+        return as_numbers(self.build_after) < as_numbers(self.build_before)
 
 
 def difference(before: Manifest, after: Manifest) -> Difference:
@@ -175,5 +175,6 @@ def _changes(names: Sequence[str], old: Mapping[str, str], new: Mapping[str, str
     return tuple(Change(name=name, before=old.get(name, ""), after=new.get(name, "")) for name in names)
 
 
-def _as_numbers(build: str) -> tuple[int, ...]:
+def as_numbers(build: str) -> tuple[int, ...]:
+    """A Windows build such as "26200.7171" in a form that compares; a part that is no number counts as 0."""
     return tuple(int(part) if part.isdigit() else 0 for part in build.split("."))

@@ -18,7 +18,8 @@ from evergold.azure.ids import ResourceId, same
 from evergold.config.models import ImageSet, Pool
 from evergold.rollout.arrive import create_host
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
-from evergold.validation.checks import Canary, check_canary
+from evergold.validation.checks import check_new_host
+from evergold.validation.subject import Subject
 
 log = logging.getLogger("evergold.rollout")
 
@@ -75,7 +76,7 @@ async def create(place: Place, action: Action) -> None:
 
 async def check(place: Place, host: Host, _: Action) -> None:
     """Runs the image set's checks on a new host. Passed, it is marked so; otherwise it is tried again at the next tick."""
-    checks = await check_canary(place.azure, place.image_set, Canary(place.pool, host.name))
+    checks = await check_new_host(place.azure, place.image_set, Subject(place.pool, host.name))
     bad = [each for each in checks if each.verdict in ("fail", "unknown")]
     if bad:
         raise Deferred(

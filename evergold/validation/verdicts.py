@@ -123,6 +123,17 @@ def judge_difference(difference: Difference | None) -> Check:
             threshold=threshold,
             remedy="Build from a newer source: people would lose updates that they have now.",
         )
+    # A cumulative update takes the place of the one before it; only where the build has not risen has something gone.
+    if difference.hotfixes_lost and difference.build_after == difference.build_before:
+        lost_fixes = _counted(len(difference.hotfixes_lost), "hotfix", "hotfixes")
+        return Check(
+            name=name,
+            verdict="warn",
+            measured=f"{lost_fixes} lost, and Windows is still at {difference.build_after}.",
+            threshold=threshold,
+            remedy="See below which; build from a newer source if they are needed.",
+            facts=difference.hotfixes_lost,
+        )
     lost = [change.name for change in difference.software_removed]
     if lost or difference.software_unknown:
         measured = (

@@ -145,6 +145,8 @@ async def look_around(to: Clients) -> None:
     await to.get(to.id("rg-network", "Microsoft.Network/virtualNetworks/vnet-avd"), "2024-05-01")
     await to.get(to.id("rg-network", "Microsoft.Network/networkSecurityGroups/nsg-hosts"), "2024-05-01")
     await ask_about_protection(to)
+    vm = to.id(HOSTS, "Microsoft.Compute/virtualMachines/pil-001")
+    await to.get(f"{vm}/providers/Microsoft.Insights/dataCollectionRuleAssociations", "2022-06-01")
     cards = to.id(HOSTS, "Microsoft.Network/networkInterfaces")
     response = await to.compute.send_request(HttpRequest("GET", f"{HOST}{cards}?api-version=2024-05-01"))
     await to.get(response.json()["value"][0]["id"], "2024-05-01")

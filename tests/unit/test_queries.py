@@ -7,7 +7,7 @@ from typing import Any
 import duckdb_kql
 import pytest
 
-from evergold.validation.queries import FOLDER, literal, query
+from evergold.validation.queries import FOLDER, filled, literal, parameters_of, query
 from tests.support.moments import EPOCH
 
 VM = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/pil3"
@@ -15,13 +15,18 @@ POOL = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.DesktopVirtualiza
 
 
 def rows(kql: str, table: str, *content: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return tables(kql, **{table: list(content)})
+
+
+def tables(kql: str, **content: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     connection = duckdb_kql.connect()
-    columns = ", ".join(
-        f"{name} {'timestamptz' if not isinstance(value, str) else 'varchar'}" for name, value in content[0].items()
-    )
-    connection.execute(f"create table {table} ({columns})")
-    for row in content:
-        connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", list(row.values()))
+    for table, its_rows in content.items():
+        columns = ", ".join(
+            f"{name} {'varchar' if isinstance(value, str) else 'timestamptz'}" for name, value in its_rows[0].items()
+        )
+        connection.execute(f"create table {table} ({columns})")
+        for row in its_rows:
+            connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", list(row.values()))
     return list(duckdb_kql.query(connection, kql, query_now=EPOCH).fetchall())
 
 
@@ -69,6 +74,31 @@ def test_a_host_is_found_by_its_full_domain_name_too() -> None:
     assert len(rows(kql, "WVDAgentHealthStatus", health(1, "Available", "pil3.corp.example"))) == 1
 
 
+def connection(minutes_ago: float, state: str, host: str, attempt: str) -> dict[str, Any]:
+    at = EPOCH - timedelta(minutes=minutes_ago)
+    return {"TimeGenerated": at, "_ResourceId": POOL, "State": state, "SessionHostName": host, "CorrelationId": attempt}
+
+
+def error(minutes_ago: float, code: str, attempt: str) -> dict[str, Any]:
+    at = EPOCH - timedelta(minutes=minutes_ago)
+    which = {"ActivityType": "Connection", "CodeSymbolic": code, "CorrelationId": attempt}
+    return {"TimeGenerated": at, "_ResourceId": POOL, **which}
+
+
+def test_a_sign_in_counts_once_and_has_failed_where_it_never_became_a_connection() -> None:
+    kql = query("sign-in", pool=POOL.upper(), within=timedelta(hours=1), patience=timedelta(minutes=5))
+    tried = [
+        connection(30, "Started", "<>", "came"),
+        connection(29, "Connected", "PIL3", "came"),
+        connection(20, "Started", "pil3", "missed"),
+        connection(1, "Started", "pil3", "under way"),
+        connection(90, "Started", "pil3", "long ago"),
+    ]
+    refused = [error(20, "Denied", "missed"), error(9, "NoHost", "nowhere"), error(25, "CutOff", "came")]
+    found = tables(kql, WVDConnections=tried, WVDErrors=refused)
+    assert sorted(found) == [("", 1, 1, "NoHost"), ("pil3", 2, 1, "Denied")]
+
+
 def test_a_value_cannot_become_part_of_the_query() -> None:
     hostile = 'x" or 1 == 1 // \\'
     kql = query("heartbeat", machine=hostile, within=timedelta(minutes=15))
@@ -84,6 +114,12 @@ def test_a_value_with_a_line_break_is_refused() -> None:
 def test_values_must_be_those_that_the_query_declares() -> None:
     with pytest.raises(ValueError, match="declares"):
         query("heartbeat", vm=VM)
+
+
+def test_a_query_of_somebody_else_is_filled_by_what_it_declares() -> None:
+    text = 'let host = "";  // the host\nT | where h == host'
+    assert parameters_of(text) == {"host"}
+    assert filled(text, "mine.kql", {"host": "pil3"}).startswith('let host = "pil3";')
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.kql")), ids=lambda path: path.stem)

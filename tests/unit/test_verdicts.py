@@ -96,6 +96,12 @@ def test_a_program_that_is_gone_is_a_warning_and_a_fact() -> None:
     assert (judged.verdict, judged.facts) == ("warn", ("Reader",))
 
 
+def test_hotfixes_that_are_gone_are_a_warning_unless_a_newer_build_took_their_place() -> None:
+    same = changed(build_after="26200.1", hotfixes_lost=("KB1",))
+    assert (judge_difference(same).verdict, judge_difference(same).facts) == ("warn", ("KB1",))
+    assert judge_difference(changed(hotfixes_lost=("KB1",))).verdict == "pass"
+
+
 def test_not_knowing_the_version_before_is_a_warning() -> None:
     assert judge_difference(None).verdict == "warn"
 

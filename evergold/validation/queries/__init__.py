@@ -7,6 +7,7 @@ it means; the value after the `=` is what gets replaced, as a KQL literal, never
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,9 +20,19 @@ Value = str | timedelta
 def query(name: str, **values: Value) -> str:
     """The query in `<name>.kql` with these values; ValueError unless they are exactly those that it declares."""
     text = (FOLDER / f"{name}.kql").read_text(encoding="utf-8")
-    declared = {found["name"] for found in _PARAMETER.finditer(text)}
+    return filled(text, f"{name}.kql", values)
+
+
+def parameters_of(text: str) -> frozenset[str]:
+    """The names of the parameters that a query declares."""
+    return frozenset(found["name"] for found in _PARAMETER.finditer(text))
+
+
+def filled(text: str, name: str, values: Mapping[str, Value]) -> str:
+    """A query's text with these values; ValueError, which calls it `name`, unless they are exactly those that it declares."""
+    declared = parameters_of(text)
     if declared != set(values):
-        raise ValueError(f"{name}.kql declares {sorted(declared)}, and was given {sorted(values)}.")
+        raise ValueError(f"{name} declares {sorted(declared)}, and was given {sorted(values)}.")
     return _PARAMETER.sub(lambda found: f"let {found['name']} = {literal(values[found['name']])};{found['rest']}", text)
 
 
