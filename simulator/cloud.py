@@ -8,6 +8,8 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from simulator.cloud_pc_api import CloudPcApi
+from simulator.cloud_pcs import CloudPcs
 from simulator.compute import Compute
 from simulator.control import Control
 from simulator.desktop import Desktop
@@ -59,6 +61,8 @@ class Cloud:
         self.desktop = Desktop(self)
         self.graph = Graph(self)
         self.devices = GraphDevices(self)
+        self.cloud_pcs = CloudPcs(self)
+        self.cloud_pc_api = CloudPcApi(self)
         self.truth = Truth(self)
         self.watch = Watch(self)
         self.people = People(self)
@@ -75,7 +79,7 @@ class Cloud:
         )
         for service in (
             *(self.network, self.galleries, self.compute, self.desktop),
-            *(self.devices, self.watch, self.people),
+            *(self.devices, self.cloud_pcs, self.watch, self.people),
         ):
             service.populate()
         self.app = Starlette(

@@ -567,6 +567,7 @@ def contents_of(given: Release | Version) -> Contents:
     """What a scenario says is on an image."""
     return Contents(
         os_build=given.os_build,
+        edition=given.edition,
         software=dict(given.software),
         hotfixes=tuple(given.hotfixes),
         missing_patches=tuple(Patch(*patch) for patch in given.missing_patches),

@@ -53,7 +53,7 @@ class Graph:
 
     def routes(self) -> list[Route]:
         """Routes for the gate, which leaves permissions to Graph."""
-        offered = self._cloud.devices.routes()
+        offered = [*self._cloud.devices.routes(), *self._cloud.cloud_pc_api.routes()]
         return [Route(each.method, each.path, self._guarded(each), action="Microsoft.Graph/any") for each in offered]
 
     def _guarded(self, route: GraphRoute) -> Callable[[ArmRequest], Reply]:

@@ -92,3 +92,12 @@ class SignInRefused:
 
     pool: str
     user: str
+
+
+@dataclass(frozen=True)
+class CloudPcWiped:
+    """A reprovision wiped a Cloud PC. `lost`: work that had no copy; `cut_off`: its user was at work."""
+
+    user: str
+    lost: bool
+    cut_off: bool

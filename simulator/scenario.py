@@ -58,6 +58,7 @@ class Release(Part):
     sku: str
     version: str
     os_build: str
+    edition: str = "Windows 11 Enterprise multi-session"
     software: dict[str, str] = {}
     hotfixes: list[str] = []
     missing_patches: list[tuple[str, str, str]] = []
@@ -70,6 +71,7 @@ class Version(Part):
 
     version: str
     os_build: str
+    edition: str = "Windows 11 Enterprise multi-session"
     software: dict[str, str] = {}
     hotfixes: list[str] = []
     missing_patches: list[tuple[str, str, str]] = []
@@ -108,6 +110,22 @@ class HostPool(Part):
     late_workers: float = Field(0.1, ge=0, le=1)  # share of the people who stay into the night
 
 
+class CloudPcs(Part):
+    """The Cloud PCs of one provisioning policy, one for each of `count` people named by `prefix` and a number.
+
+    `unsynced`: share of the people whose work is in no OneDrive; `idle`: share who have not signed in for three months.
+    """
+
+    policy: str
+    group: str = "55555555-5555-4555-8555-555555555555"
+    count: int = 10
+    prefix: str = "cpc-user"
+    image: str = "Windows 11 Enterprise + Microsoft 365 Apps 24H2"
+    restore_points: bool = True  # every 12 hours, as the user setting's default
+    unsynced: float = Field(0.3, ge=0, le=1)
+    idle: float = Field(0.0, ge=0, le=1)
+
+
 class Quota(Part):
     """vCPU quota of a VM family in a region."""
 
@@ -135,6 +153,9 @@ class Durations(Part):
     snapshot: tuple[float, float] = (1, 27)
     image: tuple[float, float] = (5, 30)
     version_delete: tuple[float, float] = (90, 91)
+    image_import: tuple[float, float] = (3300, 3900)  # about an hour: the guide, Patrick Koehler 2022
+    reprovision: tuple[float, float] = (2100, 2700)  # up to 40 minutes: the same
+    restore_point: tuple[float, float] = (600, 3900)  # a manual one "may take more than an hour to appear"
     log_delay: tuple[float, float] = (20, 180)  # ingestion 20 s to 3 min
 
 
@@ -169,6 +190,10 @@ class Scenario(Part):
     durations: Durations = Durations()
     promises: Promises = Promises()
     faults: list[Fault] = []
+    cloud_pcs: list[CloudPcs] = []
+    groups: dict[str, list[str]] = {}  # user -> ids of groups that they are in, beside their policy's
+    restore_points_survive: bool = True  # a reprovision
+    cloud_pc_failures: dict[str, str] = {}  # "import" -> error codes in turn; a user -> "reprovision" or "snapshot"
     guest_failures: dict[str, str] = {}  # script step -> "exit:N", "timeout", "sysprep:appx", ... (see guest.py)
 
 

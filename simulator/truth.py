@@ -6,6 +6,7 @@ It listens; it never acts. `report()` says in a sentence how things went and lis
 - a user signed out by force without a message at least five minutes before
 - a user signed out by force twice within a day
 - a sign-in that found no host
+- work on a Cloud PC that a reprovision wiped and that had no copy; a Cloud PC that was reprovisioned twice
 - a pool whose open slots fell below the floor, even for a moment
 """
 
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from simulator.news import MachineRunning, PoolChanged, SessionChanged, SignInRefused
+from simulator.news import CloudPcWiped, MachineRunning, PoolChanged, SessionChanged, SignInRefused
 from simulator.session_hosts import Pool
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ WARNING_MINUTES = 5
 TOLERANCE = timedelta(seconds=1)
 WARNING_LASTS = timedelta(days=1)
 AGAIN_WITHIN = timedelta(days=1)
+REPROVISIONED_AGAIN = timedelta(hours=12)  # sooner than anybody has looked at what the first one brought
 FLOOR_PERCENT = 80  # what the scenarios' image sets ask for
 SAMPLE_EVERY = timedelta(seconds=60)
 SAMPLES_KEPT = 5000
@@ -66,6 +68,9 @@ class Truth:
         self._world.listen(SignInRefused, self._sign_in_refused)
         self._world.listen(PoolChanged, self._pool_changed)
         self._world.listen(MachineRunning, self._machine_running)
+        self._wiped: dict[str, list[datetime]] = defaultdict(list)
+        self._lost: list[str] = []
+        self._world.listen(CloudPcWiped, self._cloud_pc_wiped)
 
     # What there is to tell
 
@@ -87,12 +92,20 @@ class Truth:
             "lowest_capacity_percent": dict(self._lowest),
             "lowest_served_percent": dict(self._lowest_served),
             "machines": {name: len(vm_ids) for name, vm_ids in sorted(self._machines.items())},
+            "cloud_pcs_reprovisioned": len(self._wiped),
+            "cloud_pcs_that_lost_work": list(self._lost),
             "violations": self._violations(),
         }
 
     def _violations(self) -> list[str]:
         return [
             *(f"cut off in mid-work: {each}" for each in self._cut_off),
+            *(f"work lost that had no copy: {each}" for each in self._lost),
+            *(
+                f"Cloud PC reprovisioned {len(times)} times: {user}"
+                for user, times in self._wiped.items()
+                if len(times) > 1 and times[-1] - times[-2] < REPROVISIONED_AGAIN
+            ),
             *(f"signed out without {WARNING_MINUTES} minutes' warning: {each}" for each in self._unwarned),
             *(f"moved more than once within a day: {each}" for each in self._again),
             *(f"sign-ins to {pool} that found no host: {times}" for pool, times in self._refused.items()),
@@ -141,6 +154,14 @@ class Truth:
             seen = self._machines.setdefault(machine.name, [])
             if machine.vm_id not in seen:
                 seen.append(machine.vm_id)
+
+    def _cloud_pc_wiped(self, news: CloudPcWiped) -> None:
+        self._wiped[news.user].append(self._world.now)
+        where = f"{news.user} at {self._world.now:%Y-%m-%d %H:%M}"
+        if news.lost:
+            self._lost.append(where)
+        if news.cut_off:
+            self._cut_off.append(where)
 
     def _pool_changed(self, news: PoolChanged) -> None:
         self._measure(news.pool)

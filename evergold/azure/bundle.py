@@ -30,6 +30,7 @@ from azure.mgmt.desktopvirtualization.aio import DesktopVirtualizationMgmtClient
 from azure.monitor.query.aio import LogsQueryClient
 
 from evergold.azure.arm import Arm
+from evergold.azure.cloudpcs import CloudPcs
 from evergold.azure.compute import Compute
 from evergold.azure.desktops import Desktops
 from evergold.azure.disks import Disks
@@ -56,7 +57,7 @@ class Azure:
     Attributes:
         environment: what it was opened with.
         clock: the time that everything in it goes by.
-        compute, disks, galleries, desktops, logs, arm, graph: the services.
+        compute, disks, galleries, desktops, logs, arm, graph, cloud_pcs: the services.
 
     """
 
@@ -100,6 +101,7 @@ class Azure:
         self.logs = Logs(self._logs, str(environment.log_analytics_workspace_id))
         self.arm = Arm(self._arm, subscription)
         self.graph = Graph(self._graph, endpoints.graph)
+        self.cloud_pcs = CloudPcs(self.graph)
         self._stack = AsyncExitStack()
 
     @classmethod

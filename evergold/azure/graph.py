@@ -24,6 +24,8 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from evergold.azure.errors import explaining, raise_failed
 
 Json = dict[str, Any]
+# Without it Graph says "unknownFutureValue" for what was added later, such as four of the reasons why an image was refused.
+READ_HEADERS = {"Prefer": "include-unknown-enum-members"}
 RESOURCE_MARK = "[AzureResourceId]:"  # begins the entry of a device's physicalIds that names the VM it is
 
 
@@ -161,7 +163,9 @@ class Graph:
     async def _read(self, url: str, params: Mapping[str, str]) -> Json | None:
         path = url.removeprefix(self._endpoint).partition("?")[0]
         with explaining("read", path):
-            response = await self._client.send_request(HttpRequest("GET", url, params=dict(params)))
+            response = await self._client.send_request(
+                HttpRequest("GET", url, params=dict(params), headers=READ_HEADERS)
+            )
             if response.status_code == 404:
                 return None
             if response.status_code != 200:

@@ -21,7 +21,7 @@ from evergold.azure.pipeline import ClockTransport, graph_policies
 from evergold.clock import LoopClock, run_virtual
 from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
-from simulator.scenario import Scenario, load
+from simulator.scenario import CloudPcs, Scenario, load
 from tests.support.asgi_transport import AsgiTransport
 
 HOST = "https://azure.simulated"
@@ -74,7 +74,7 @@ class Clients:
 
 def record(path: Path) -> set[tuple[str, str]]:
     """Walks, writes the exchanges to `path`, and returns the routes that nobody has walked, as method and path."""
-    scenario = load("small")
+    scenario = load("small").model_copy(update={"cloud_pcs": [CloudPcs(policy="Office", count=2)]})
 
     async def main(clock: LoopClock) -> set[tuple[str, str]]:
         cloud = Cloud(scenario, WorldClock(scenario.start), journal=path)
@@ -364,6 +364,35 @@ async def ask_graph(to: Clients) -> None:
         for device in listed["value"][:1]:
             await to.graph("GET", f"/v1.0/{place}/{device['id']}")
             await to.graph("DELETE", f"/v1.0/{place}/{device['id']}")
+    stable, beta = (f"/{version}/deviceManagement/virtualEndpoint" for version in ("v1.0", "beta"))
+    policy = (await to.graph("GET", f"{stable}/provisioningPolicies"))["value"][0]
+    await to.graph("GET", f"{stable}/provisioningPolicies/{policy['id']}?$expand=assignments")
+    await to.graph("PATCH", f"{stable}/provisioningPolicies/{policy['id']}", {"description": "walked"})
+    source = to.id(IMAGES, "Microsoft.Compute/images/walked")
+    new = {"displayName": "walked", "version": "1.0.0", "sourceImageResourceId": source}
+    image = await to.graph("POST", f"{stable}/deviceImages", new)
+    await to.graph("GET", f"{stable}/deviceImages")
+    await to.graph("GET", f"{stable}/deviceImages/{image['id']}")
+    await to.graph("DELETE", f"{stable}/deviceImages/{image['id']}")
+    await to.graph("GET", "/v1.0/groups/55555555-5555-4555-8555-555555555555/transitiveMembers")
+    await ask_cloud_pcs(to, stable, beta)
+
+
+async def ask_cloud_pcs(to: Clients, stable: str, beta: str) -> None:
+    first, second = (each["id"] for each in (await to.graph("GET", f"{stable}/cloudPCs"))["value"][:2])
+    await to.graph("GET", f"{beta}/cloudPCs")
+    await to.graph("GET", f"{beta}/cloudPCs/{first}")
+    await to.graph("GET", f"{beta}/reports/getRealTimeRemoteConnectionStatus(cloudPcId='{first}')")
+    await to.graph("POST", f"{beta}/cloudPCs/{first}/createSnapshot", {})
+    points = await to.graph("GET", f"{beta}/cloudPCs/{first}/retrieveSnapshots")
+    point = {"cloudPcSnapshotId": points["value"][0]["id"]}
+    await to.graph("POST", f"{stable}/cloudPCs/{first}/restore", point)
+    kind = "#microsoft.graph.cloudPcBulkCreateSnapshot"
+    bulk = {"@odata.type": kind, "displayName": "walked", "cloudPcIds": [second]}
+    made = await to.graph("POST", f"{beta}/bulkActions", bulk)
+    await to.graph("GET", f"{beta}/bulkActions")
+    await to.graph("GET", f"{beta}/bulkActions/{made['id']}")
+    await to.graph("POST", f"{stable}/cloudPCs/{second}/reprovision", {})
 
 
 async def be_refused(to: Clients) -> None:
