@@ -350,6 +350,7 @@ class Galleries:
             "",
             [RegionCopy(region, 1, past, past) for region in given.regions],
             given.exclude_from_latest,
+            tags=dict(given.tags),
             state="Succeeded",
         )
 

@@ -78,6 +78,7 @@ class Version(Part):
     regions: list[str] = ["westeurope", "northeurope"]
     exclude_from_latest: bool = False
     defects: list[str] = []
+    tags: dict[str, str] = {}
 
 
 class Definition(Part):

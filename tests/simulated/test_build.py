@@ -12,8 +12,10 @@ from evergold import tags
 from evergold.azure import AzureFailure
 from evergold.images import build, publish
 from evergold.images.guest import StepFailure
+from evergold.images.manifest import from_tags
 from evergold.images.publish import Candidate, Decision, PromotionRefused
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, definition_of, end_refresh
+from simulator.scenario import load
 from tests.support.simulated import Killed, Simulated, simulated, small_image_set
 
 STEPS = (
@@ -378,3 +380,14 @@ def test_who_asked_for_a_refresh_stands_on_what_it_makes_whoever_goes_on_with_it
         assert candidate.tags[tags.STARTED_BY] == "Grace"
 
     simulated(body)
+
+
+def test_the_demos_last_version_says_what_it_holds_as_a_refresh_would_have_noted_it() -> None:
+    given = next(v for v in load("demo").definitions[0].versions if v.tags)
+    noted = from_tags(given.tags)
+    assert noted is not None
+    assert (noted.os.build, list(noted.hotfixes), dict(noted.software)) == (
+        given.os_build,
+        given.hotfixes,
+        given.software,
+    )
