@@ -32,6 +32,8 @@ SOURCE_OF = (
 )
 SOURCE_WARNED_AT = "evergold-source-warned-at"
 SOURCE_EMPTY_SINCE = "evergold-source-empty-since"
+BACK = "evergold-back"  # "<refresh>/<vmId>": this very retained host is brought back by that roll back
+BACK_AT = "evergold-back-at"  # since when
 KEEP = "evergold-keep"  # any value: never touched
 
 # On host pools.

@@ -30,10 +30,49 @@ def is_frozen(host: Host, target: Target) -> bool:
     return mark == tags.frozen_value(target.refresh, host.vm_id)
 
 
-def is_new(host: Host, target: Target) -> bool:
-    """Whether this rollout made the host, from the version it is for, and nobody has asked to keep it."""
+def is_back(host: Host, target: Target) -> bool:
+    """Whether this roll back has brought this very host back, or is about to."""
+    mark = host.tags.get(tags.BACK)
+    return target.rollback and bool(host.vm_id) and mark == tags.frozen_value(target.refresh, host.vm_id)
+
+
+def is_retained(host: Host, target: Target) -> bool:
+    """Whether an earlier rollout took it out of the pool, it is on the version that a roll back goes to, and it has not failed before."""
     return (
-        host.tags.get(tags.REFRESH) == target.refresh
+        target.rollback
+        and not host.registered
+        and host.has_vm
+        and bool(host.vm_id)
+        and not {tags.REPLACE, tags.RETIRED_AT, tags.BACK}.isdisjoint(host.tags)
+        and tags.FAILED not in host.tags
+        and on_target(host, target)
+        and not is_kept(host)
+        and not is_back(host, target)
+        and not is_going(host)
+    )
+
+
+def is_lower(version_id: str, than: str | None) -> bool:
+    """Whether an image version comes before another of the same definition; of another definition, or unreadable, none does."""
+    one, other = _version(version_id), _version(than or "")
+    return one is not None and other is not None and one[0] == other[0] and one[1] < other[1]
+
+
+def _version(version_id: str) -> tuple[str, tuple[int, ...]] | None:
+    definition, _, number = version_id.casefold().rpartition("/versions/")
+    parts = number.split(".")
+    return (definition, tuple(int(part) for part in parts)) if all(p.isdecimal() for p in parts) else None
+
+
+def began_at(host: Host) -> datetime | None:
+    """When a host began to come up: its creation, or the moment at which a roll back brought it back."""
+    return tags.parse_time(host.tags.get(tags.BACK_AT)) or host.created_at
+
+
+def is_new(host: Host, target: Target) -> bool:
+    """Whether this rollout made the host, or brought it back, on the version it is for, and nobody has asked to keep it."""
+    return (
+        (host.tags.get(tags.REFRESH) == target.refresh or is_back(host, target))
         and not is_frozen(host, target)
         and not is_kept(host)
         and on_target(host, target)
@@ -70,7 +109,7 @@ def is_asleep(host: Host) -> bool:
 
 def is_lost(host: Host, policy: Policy, now: datetime) -> bool:
     """In the pool, and silent for so long that it will not come back by itself."""
-    heard = host.last_heartbeat or host.created_at
+    heard = host.last_heartbeat or began_at(host)
     if not host.registered or is_asleep(host) or heard is None:
         return False
     return now - heard > timedelta(minutes=policy.join_timeout_minutes)
@@ -129,14 +168,15 @@ def why_failed(host: Host, policy: Policy, now: datetime) -> str | None:
         return host.tags[tags.FAILED]
     if host.provisioning_state == "Failed":
         return "Azure could not provision it"
-    age = now - host.created_at if host.created_at else timedelta(0)
+    began = began_at(host)
+    age = now - began if began else timedelta(0)
     if age <= timedelta(minutes=policy.join_timeout_minutes):
         return None
     if not is_healthy(host, policy, now):
-        return f"it was not healthy {policy.join_timeout_minutes} minutes after its creation ({_evidence(host)})"
+        return f"it was not healthy {policy.join_timeout_minutes} minutes after it began to come up ({_evidence(host)})"
     limit = policy.join_timeout_minutes + policy.check_timeout_minutes
     if age > timedelta(minutes=limit):
-        return f"its checks had not passed {limit} minutes after its creation"
+        return f"its checks had not passed {limit} minutes after it began to come up"
     return None
 
 

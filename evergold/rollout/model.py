@@ -106,6 +106,7 @@ class Target:
         name_prefix: of new hosts' names.
         canary_only: only have one checked host, in drain mode, and touch nothing else.
         canary_proven: this version has already served elsewhere, so that no host of this pool need go first.
+        rollback: the way back: hosts that are retained on this version come back first, at once, and a lower version is no mistake.
         failures_before: new hosts that failed and were removed already.
         spent_names: their names, which are not used again: the device that joined under one may still be in the directory.
         last_failure: when the last of them was removed: the next try waits from then on, and the waves begin anew.
@@ -120,6 +121,7 @@ class Target:
     name_prefix: str
     canary_only: bool = False
     canary_proven: bool = False
+    rollback: bool = False
     failures_before: int = 0
     spent_names: tuple[str, ...] = ()
     last_failure: datetime | None = None
@@ -169,7 +171,12 @@ class Policy:
 
 
 class Kind(StrEnum):
-    """What can be done to a host."""
+    """What can be done to a host.
+
+    Only in a roll back: START marks a retained host with BACK and BACK_AT, takes the marks of its retirement and of earlier checks away
+    (every tag from REPLACE to RETAIN_UNTIL but POOL), and switches it on. REJOIN registers it in the pool again, and is asked for until
+    it is there. GIVE_UP ends that for one that does not come back: counted as a failure, marked FAILED and retired, and off; never deleted.
+    """
 
     CREATE = "create"
     CHECK = "check"
@@ -185,6 +192,9 @@ class Kind(StrEnum):
     DEALLOCATE = "deallocate"
     MARK_RETIRED = "mark retired"
     DELETE_FAILED = "delete failed"
+    START = "start"
+    REJOIN = "rejoin"
+    GIVE_UP = "give up"
 
 
 @dataclass(frozen=True)

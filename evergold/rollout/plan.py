@@ -24,6 +24,9 @@ A new host goes through these; it is in drain mode until it has been checked:
 | serving | not in drain mode | it stays |
 | failed | not up in time, or silent as long | nobody is on it: then it is deleted, within the failure budget |
 
+In a roll back the hosts that are retained on the target version come first: switched on all at once, since their quota, addresses and
+names are there already, and registered again. From there on each is as a new host, but that one which fails is switched off and kept.
+
 What holds for all of them:
 
 | rule | why |
@@ -54,7 +57,9 @@ from functools import cached_property
 from evergold import tags
 from evergold.rollout.hosts import (
     OFF,
+    began_at,
     is_asleep,
+    is_back,
     is_checked,
     is_draining,
     is_empty,
@@ -63,8 +68,10 @@ from evergold.rollout.hosts import (
     is_healthy,
     is_kept,
     is_lost,
+    is_lower,
     is_new,
     is_ready,
+    is_retained,
     is_retired,
     is_serving,
     is_usable,
@@ -138,6 +145,11 @@ class View:
         return tuple(host for host in self.fresh if host.name not in self.failures and not is_going(host))
 
     @cached_property
+    def retained(self) -> tuple[Host, ...]:
+        """In a roll back, the hosts that are switched off on the target version and can be brought back: the way back itself."""
+        return tuple(host for host in self.snapshot.hosts if is_retained(host, self.target))
+
+    @cached_property
     def others(self) -> tuple[Host, ...]:
         """Hosts of the pool that this rollout neither made nor replaces: kept, up to date already, or added by somebody."""
         ours = self.replaced_names | self.made_names
@@ -203,6 +215,8 @@ class View:
     @cached_property
     def allowed(self) -> int:
         """New hosts that the open wave allows. After a failure the waves begin anew, with what was not proven before it."""
+        if self.target.rollback:
+            return self.needed
         failed = self.target.last_failure
         before = sum(1 for host in self.proven if failed is not None and _checked_by(host, failed))
         rest, since = self.needed - before, len(self.proven) - before
@@ -245,7 +259,11 @@ class View:
     @cached_property
     def canary_serves(self) -> bool:
         """Whether this version has proven itself: elsewhere, or by a host here that has passed its checks and serves."""
-        return self.target.canary_proven or any(is_checked(host) and host.name in self.serving for host in self.fresh)
+        if self.target.canary_proven or any(is_checked(host) and host.name in self.serving for host in self.fresh):
+            return True
+        return self.target.rollback and any(
+            host.name in self.serving and on_target(host, self.target) for host in self.others
+        )
 
     @cached_property
     def all_drain(self) -> bool:
@@ -376,7 +394,10 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
         return
     yield from _delete_failed(view)
     yield from _bring_up(view)
-    yield from _create(view)
+    coming_back = list(_bring_back(view))
+    yield from coming_back
+    if not any(action.kind is Kind.START for action in coming_back):
+        yield from _create(view)
     if view.target.canary_only or view.too_early:
         return
     yield from _retire(view)
@@ -393,10 +414,11 @@ def _close_unchecked(view: View) -> Iterable[Action]:
 
 
 def _delete_failed(view: View) -> Iterable[Action]:
-    """Failed hosts go once nobody is on them, so that others can be tried in their room."""
+    """Failed hosts go once nobody is on them, so that others can be tried in their room. What was made earlier is kept."""
     for host in view.fresh:
         if host.name in view.failures and is_empty(host):
-            yield Action(Kind.DELETE_FAILED, host.name, view.failures[host.name])
+            kind = Kind.GIVE_UP if is_back(host, view.target) else Kind.DELETE_FAILED
+            yield Action(kind, host.name, view.failures[host.name])
 
 
 def _bring_up(view: View) -> Iterable[Action]:
@@ -421,13 +443,31 @@ def _fell_ill(host: Host, view: View) -> bool:
     return proven and view.policy.min_ready_minutes > 0 and not is_asleep(host)
 
 
+def _bring_back(view: View) -> Iterable[Action]:
+    """In a roll back: opens what an unfinished rollout left in drain mode, and switches on as many retained hosts as are missing."""
+    if not view.target.rollback or view.too_early:
+        return
+    for host in view.others:
+        left_behind = is_draining(host) and on_target(host, view.target) and tags.WAS_DRAINED not in host.tags
+        if left_behind and not is_kept(host):
+            yield Action(Kind.UNDRAIN, host.name, "it is on the version that the pool goes back to")
+    for host in view.retained[: max(view.needed - len(view.good), 0)]:
+        yield Action(Kind.START, host.name, "it is retained on the version that the pool goes back to")
+    for host in view.good:
+        if is_back(host, view.target) and not host.registered:
+            if host.power == "running":
+                yield Action(Kind.REJOIN, host.name, "it runs again, and the broker does not know it yet")
+            elif host.power in (*OFF, "stopped"):
+                yield Action(Kind.START, host.name, "it was to be brought back, and does not run")
+
+
 def _create(view: View) -> Iterable[Action]:
     """As many as are missing, as the surge leaves room for, and as the canary allows."""
     if view.too_early and not view.target.canary_only:
         return
     count = 0 if view.must_pause else min(view.allowed - len(view.good), view.room)
     reason = "it takes the place of an outdated host"
-    if view.target.canary_only or not view.canary_serves:
+    if view.target.canary_only or not (view.canary_serves or view.target.rollback):
         count = min(count, 1 - len(view.fresh))
         reason = "it is the canary: the first host on the new version, in drain mode until it has passed its checks"
     for name in next_names(view.target.name_prefix, _taken_names(view), max(count, 0)):
@@ -577,6 +617,8 @@ def _why_halted(view: View) -> str | None:
             "This is a personal host pool: each user is bound to a host of their own, and would lose it to a new one. Nothing was changed. "
             "What to do: take the pool out of the image set's rings, and update its hosts in place."
         )
+    if lower := _why_lower(view):
+        return lower
     failures = view.target.failures_before + len(view.failures)
     if failures <= view.policy.failure_budget:
         return None
@@ -589,6 +631,19 @@ def _why_halted(view: View) -> str | None:
         f"{len(view.outdated) - len(view.left)} of {len(view.outdated)} outdated hosts were replaced before that. Nothing more is created, "
         "drained or signed out, and outdated hosts that were in drain mode because of this rollout serve again. "
         "What to do: look at the failed hosts, which are left as they are; then start the rollout again, or roll back."
+    )
+
+
+def _why_lower(view: View) -> str | None:
+    """Going to a lower version needs the word rollback."""
+    wanted = view.target.image_version_id
+    higher = {host.image_version_id for host in view.left if is_lower(wanted, host.image_version_id)}
+    if view.target.rollback or not higher:
+        return None
+    names = _listed([host.name for host in view.left if host.image_version_id in higher])
+    return (
+        f"{wanted.rpartition('/')[2]} is lower than the version of {names}, and this rollout is no roll back. Nothing was changed. "
+        "What to do: roll the pool back if that is what you mean; otherwise publish a higher version and roll that out."
     )
 
 
@@ -691,9 +746,10 @@ def _moments(view: View) -> Iterable[datetime]:
     if view.retry_at is not None:
         yield view.retry_at
     for host in view.good:
-        if host.created_at is not None and not is_checked(host):
-            yield host.created_at + timedelta(minutes=policy.join_timeout_minutes)
-            yield host.created_at + timedelta(minutes=policy.join_timeout_minutes + policy.check_timeout_minutes)
+        began = began_at(host)
+        if began is not None and not is_checked(host):
+            yield began + timedelta(minutes=policy.join_timeout_minutes)
+            yield began + timedelta(minutes=policy.join_timeout_minutes + policy.check_timeout_minutes)
         proven = ready_at(host, policy)
         if proven is not None and not host.allow_new_session:
             yield proven
@@ -719,6 +775,8 @@ def _note(host: Host, view: View) -> Note:
         return _new_note(host, view)
     if is_kept(host):
         return Note("kept", f"somebody has tagged it {tags.KEEP}: it is never touched")
+    if is_retained(host, view.target):
+        return Note("retained", "on the version that the pool goes back to; it is switched on as soon as it is needed")
     if on_target(host, view.target):
         return Note("up to date", "it is on the target version")
     if not host.registered:
@@ -758,6 +816,8 @@ def _new_note(host: Host, view: View) -> Note:
         return Note("deleting", "it failed, and is being deleted")
     if host.name in view.failures:
         return Note("failed", view.failures[host.name])
+    if not host.registered and is_back(host, view.target):
+        return Note("coming back", "retained, switched on again; not in the pool yet")
     if not host.registered:
         step = "creating" if host.provisioning_state != "Succeeded" else "joining"
         return Note(step, "new; not in the pool yet")

@@ -57,12 +57,13 @@ class Machine:
 class ModelPool:
     """The truth, the rollout's settings, and what has gone on."""
 
-    def __init__(self, machines: list[Machine], limit: int, policy: Policy) -> None:
+    def __init__(self, machines: list[Machine], limit: int, policy: Policy, *, rollback: bool = False) -> None:
         self.now = EPOCH
         self.machines = {machine.name: machine for machine in machines}
         self.limit = limit
         self.policy = policy
-        self.size = len(machines)
+        self.rollback = rollback
+        self.size = sum(1 for machine in machines if machine.registered)
         self.hold: str | None = None
         self.failures = 0
         self.last_failure: datetime | None = None
@@ -89,6 +90,7 @@ class ModelPool:
             "new",
             failures_before=self.failures,
             last_failure=self.last_failure,
+            rollback=self.rollback,
             spent_names=tuple(self.spent),
             hold=self.hold,
         )
@@ -200,7 +202,7 @@ class ModelPool:
             return
         machine = self.machines[action.host]
         assert tags.KEEP not in machine.tags, f"I5: {action} touches a host that somebody keeps"
-        ours = machine.tags.get(tags.REFRESH) == REFRESH
+        ours = tags.BACK in machine.tags or machine.tags.get(tags.REFRESH) == REFRESH or self._is_way_back(machine)
         assert ours or self.is_frozen(machine), f"I5: {action} touches a host that was not frozen"
         {
             Kind.CHECK: self._check,
@@ -216,6 +218,9 @@ class ModelPool:
             Kind.DEALLOCATE: self._deallocate,
             Kind.MARK_RETIRED: self._mark_retired,
             Kind.DELETE_FAILED: self._delete_failed,
+            Kind.START: self._start,
+            Kind.REJOIN: self._rejoin,
+            Kind.GIVE_UP: self._give_up,
         }[action.kind](machine, action)
 
     def _create(self, name: str) -> None:
@@ -238,8 +243,17 @@ class ModelPool:
             fate=fate,
         )
 
+    def _is_way_back(self, machine: Machine) -> bool:
+        """Whether it is on the version that a roll back goes to, and out of the pool or drained by the rollout before it."""
+        drained = tags.DRAINED_AT in machine.tags and tags.WAS_DRAINED not in machine.tags
+        return self.rollback and machine.image == NEW_VERSION and (tags.RETIRED_AT in machine.tags or drained)
+
     def _is_its_turn(self, name: str) -> None:
         """A new host is within the open wave, and no sooner than the pause after the last failure allows."""
+        waiting = [m for m in self.machines.values() if self._is_way_back(m) and not m.registered]
+        assert not [m for m in waiting if tags.FAILED not in m.tags and tags.KEEP not in m.tags], (
+            f"{name} is made while retained hosts stand"
+        )
         ours = [m for m in self.machines.values() if tags.REFRESH in m.tags and tags.KEEP not in m.tags]
         serving = [m.proven_from for m in ours if m.open and m.proven_from is not None]
         before = sum(1 for at in serving if self.last_failure is not None and at <= self.last_failure)
@@ -248,7 +262,9 @@ class ModelPool:
         bound = before + max(self._open_wave(since, fewer) for fewer in range(rest + 1))
         good = [m for m in ours if m.provisioning not in ("Deleting", "Failed") and tags.FAILED not in m.tags]
         young = [m for m in good if self.now - m.heard < timedelta(minutes=self.policy.join_timeout_minutes)]
-        assert len(young) < bound, f"{name} is number {len(young) + 1}, and the open wave has but {bound}"
+        assert self.rollback or len(young) < bound, (
+            f"{name} is number {len(young) + 1}, and the open wave has but {bound}"
+        )
         if self.last_failure is not None:
             pause = min(self.policy.retry_minutes * 2 ** (self.failures - 1), 60)
             assert self.now - self.last_failure >= timedelta(minutes=pause), f"{name} is tried too soon after a failure"
@@ -280,7 +296,7 @@ class ModelPool:
 
     def _drain(self, machine: Machine, _: Action) -> None:
         if machine.name in self.frozen:
-            proven = any(m.tags.get(tags.CHECKED_AT) and m.serves for m in self.machines.values())
+            proven = any(m.image == NEW_VERSION and m.proven_from and m.serves for m in self.machines.values())
             assert proven, f"{machine.name} drains before a new host serves"
             if not machine.open and tags.DRAINED_AT not in machine.tags:
                 machine.tags[tags.WAS_DRAINED] = "yes"
@@ -351,6 +367,7 @@ class ModelPool:
 
     def _delete_failed(self, machine: Machine, action: Action) -> None:
         assert machine.name not in self.frozen, f"I5: {action} on a host that this rollout did not make"
+        assert tags.BACK not in machine.tags, f"I11: {action} on a host that is the way back"
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         self.failures += 1
         self.last_failure = self.now
@@ -358,6 +375,35 @@ class ModelPool:
         machine.registered = machine.open = False
         machine.provisioning = "Deleting"
         machine.deleted_at = self.now
+
+    def _start(self, machine: Machine, _: Action) -> None:
+        for mark in (tags.RETIRED_AT, tags.CHECKED_AT, tags.UNWELL_AT, tags.DRAINED_AT, tags.EMPTY_SINCE):
+            machine.tags.pop(mark, None)
+        machine.tags |= {tags.BACK: tags.frozen_value(REFRESH, machine.vm_id), tags.BACK_AT: tags.format_time(self.now)}
+        machine.power, machine.proven_from = "running", None
+        machine.heard = self.now
+
+    def _rejoin(self, machine: Machine, action: Action) -> None:
+        assert machine.power == "running", f"{action} on a machine that is off"
+        machine.registered = machine.open = machine.fate in ("good", "faulty")
+
+    def _give_up(self, machine: Machine, action: Action) -> None:
+        assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
+        self.failures += 1
+        self.last_failure = self.now
+        self.spent.append(machine.name)
+        machine.registered = machine.open = False
+        machine.power = "deallocated"
+        machine.tags.pop(tags.BACK)
+        machine.tags |= {tags.FAILED: action.reason, tags.RETIRED_AT: tags.format_time(self.now)}
+
+
+def retained_machine(number: int, fate: str = "good") -> Machine:
+    """A machine that an earlier rollout retired, on the version that the pool goes back to."""
+    name = f"kept-{number}"
+    marks = {tags.RETIRED_AT: tags.format_time(EPOCH), tags.CHECKED_AT: tags.format_time(EPOCH)}
+    made = EPOCH - timedelta(days=60)
+    return Machine(name, f"id-{name}", NEW_VERSION, made, marks, power="deallocated", fate=fate)
 
 
 def old_machine(number: int, *, is_open: bool = True, kept: bool = False) -> Machine:

@@ -80,6 +80,13 @@ def serving(name: str, **changes: Any) -> Host:
     return new(name, tagged={tags.CHECKED_AT: stamp(5)}, **{"allow_new_session": True, **changes})
 
 
+def way_back(name: str, *, tagged: Mapping[str, str] | None = None, **changes: Any) -> Host:
+    """A host that an earlier rollout retired, on the version that the pool goes back to."""
+    marks = {tags.REPLACE: f"r0/id-of-{name}", tags.RETIRED_AT: stamp(60 * 24), **(tagged or {})}
+    plain = {"tags": marks, "image_version_id": NEW_VERSION, "registered": False, "power": "deallocated"}
+    return host(name, **{**plain, **changes})
+
+
 def look(*hosts: Host, **changes: Any) -> Snapshot:
     """A whole and fresh look at a pooled host pool of ten sessions a host."""
     return replace(Snapshot(EPOCH, Pool("/pools/pilot", LIMIT, "BreadthFirst", "Pooled"), hosts), **changes)

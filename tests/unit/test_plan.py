@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from evergold import tags
+from evergold.rollout.hosts import is_lower
 from evergold.rollout.model import Host, Kind, Plan, Policy, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, next_names, plan, pool_size, put_back, why_unfit
 from tests.support.moments import EPOCH
 from tests.support.pools import (
     LIMIT,
     NEW_VERSION,
+    REFRESH,
     ago,
     drained,
     host,
@@ -24,6 +26,7 @@ from tests.support.pools import (
     stamp,
     target,
     vacated,
+    way_back,
 )
 
 IMMEDIATE = Policy(release_method="immediate", floor_percent=0)
@@ -429,6 +432,91 @@ def test_an_empty_host_stays_as_a_reserve_while_the_pool_is_below_its_floor() ->
 
 def test_a_retired_host_that_somebody_switched_on_again_is_left_alone() -> None:
     assert decide(replace(retired("a"), power="running"), serving("n")).actions == ()
+
+
+# --- Going back ---------------------------------------------------------------------------------------------------------
+
+
+def back(name: str, **changes: Any) -> Host:
+    """A retained host that this roll back switched on twenty minutes ago."""
+    marks = {
+        tags.BACK: tags.frozen_value(REFRESH, f"id-of-{name}"),
+        tags.BACK_AT: stamp(20),
+        **changes.pop("tagged", {}),
+    }
+    return way_back(name, **{"tags": marks, "power": "running", **changes})
+
+
+def test_a_roll_back_switches_all_retained_hosts_on_at_once_and_makes_none() -> None:
+    result = decide(*FOUR_OLD, *(way_back(f"r{n}") for n in range(5)), size=4, rollback=True)
+    assert [(action.kind, action.host) for action in result.actions] == [(Kind.START, f"r{n}") for n in range(4)]
+    assert result.notes["r4"].state == "retained"
+
+
+def test_a_roll_back_makes_what_it_has_no_retained_hosts_for_once_they_are_started() -> None:
+    policy = Policy(surge=9)
+    first = decide(*FOUR_OLD, way_back("r"), size=4, rollback=True, policy=policy)
+    assert kinds(first) == {Kind.START}
+    then = decide(*FOUR_OLD, back("r"), size=4, rollback=True, policy=policy)
+    assert (told(then, Kind.REJOIN), len(told(then, Kind.CREATE))) == (["r"], 3)
+
+
+BACK_ROWS = [
+    ("one that runs is registered again", back("r"), Kind.REJOIN, "coming back"),
+    ("one that was marked and does not run is started", back("r", power="deallocated"), Kind.START, "coming back"),
+    ("one in the pool is checked", back("r", registered=True, allow_new_session=False), Kind.CHECK, "ready"),
+    (
+        "one that does not come back is given up and not deleted",
+        back("r", tagged={tags.BACK_AT: stamp(91)}),
+        Kind.GIVE_UP,
+        "failed",
+    ),
+    ("one that failed before is left alone", way_back("r", tagged={tags.FAILED: "mute"}), None, "up to date"),
+    ("one that somebody keeps is left alone", way_back("r", tagged={tags.KEEP: "mine"}), None, "kept"),
+    ("one on another version is left alone", way_back("r", image_version_id="/other"), None, "not in the pool"),
+    (
+        "one that was on its way out when the rollout stopped comes back too",
+        way_back("r", tags={tags.REPLACE: "r0/id-of-r", tags.EMPTY_SINCE: stamp(9)}, power="running"),
+        Kind.START,
+        "retained",
+    ),
+    (
+        "one that the rollout left in drain mode is opened",
+        way_back("r", registered=True, allow_new_session=False, tags={tags.DRAINED_AT: stamp(9)}),
+        Kind.UNDRAIN,
+        "up to date",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind", "state"), [row[1:] for row in BACK_ROWS], ids=[row[0] for row in BACK_ROWS]
+)
+def test_of_the_hosts_that_are_the_way_back(subject: Host, kind: Kind | None, state: str) -> None:
+    result = decide(subject, old("z", users=9), old("y"), size=2, policy=Policy(surge=3), rollback=True)
+    about_it = [action.kind for action in result.actions if action.host == subject.name]
+    assert (about_it, result.notes[subject.name].state) == ([kind] if kind else [], state)
+
+
+def test_retained_hosts_come_back_in_no_other_rollout() -> None:
+    assert told(decide(*FOUR_OLD, way_back("r"), size=4), Kind.START) == []
+
+
+def test_a_lower_version_is_refused_unless_it_is_a_roll_back() -> None:
+    newer = [replace(each, image_version_id="/images/PILOT/versions/1.10.0") for each in FOUR_OLD]
+    refused = decide(*newer)
+    assert refused.actions == ()
+    assert refused.halted is not None
+    assert refused.halted.startswith("1.1.0 is lower than the version of a, b, c, d, and this rollout is no roll back.")
+    assert decide(*newer, rollback=True).halted is None
+
+
+def test_versions_of_one_definition_alone_are_compared() -> None:
+    assert is_lower("/i/a/versions/1.9.0", "/I/A/versions/1.10.0")
+    assert not is_lower("/i/a/versions/1.10.0", "/i/a/versions/1.9.0")
+    assert not is_lower("/i/a/versions/1.9.0", "/i/b/versions/1.10.0")
+    assert not is_lower("/i/a/versions/1.9.0", None)
+    assert not is_lower("nonsense", "/i/a/versions/1.10.0")
 
 
 # --- Failing, holding, ending -------------------------------------------------------------------------------------------

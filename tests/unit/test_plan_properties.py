@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from evergold import tags
 from evergold.rollout.model import Kind, Plan, Policy, Snapshot
 from evergold.rollout.plan import plan
-from tests.support.model_pool import Machine, ModelPool, old_machine
+from tests.support.model_pool import Machine, ModelPool, old_machine, retained_machine
 from tests.support.moments import EPOCH
 
 TICK = 5
@@ -78,14 +78,25 @@ class PoolLives(RuleBasedStateMachine):
         drained=st.booleans(),
         fates=fates,
         users=st.integers(0, 8),
+        retained=st.one_of(st.none(), st.integers(0, 4)),
     )
     def begin(
-        self, size: int, limit: int, policy: Policy, kept: bool, drained: bool, fates: list[str], users: int
+        self,
+        size: int,
+        limit: int,
+        policy: Policy,
+        kept: bool,
+        drained: bool,
+        fates: list[str],
+        users: int,
+        retained: int | None,
     ) -> None:
+        """Two in every three are rollouts to a new version; the others go back to one that hosts are retained on."""
         machines = [
             old_machine(n, kept=kept and n == 0, is_open=not (drained and n == size - 1 and n > 0)) for n in range(size)
         ]
-        self.pool = ModelPool(machines, limit, policy)
+        machines += [retained_machine(n, fate) for n, fate in enumerate([*fates, *["good"] * 4][: retained or 0])]
+        self.pool = ModelPool(machines, limit, policy, rollback=retained is not None)
         self.pool.next_fates = fates
         self.users = 0
         for n in range(users):
@@ -302,6 +313,20 @@ def test_a_bad_image_costs_as_many_hosts_as_the_budget_and_one_more(policy: Poli
     assert result.halted
     assert pool.made == budget + 1
     assert all(machine.open for machine in pool.of_pool_outdated())
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(policy=policies, size=st.integers(1, 5))
+def test_retained_hosts_are_all_back_in_one_boot_time_and_none_is_made(policy: Policy, size: int) -> None:
+    machines = [old_machine(n) for n in range(size)] + [retained_machine(n) for n in range(size)]
+    pool = ModelPool(machines, 2, replace(policy, release_method="immediate"), rollback=True)
+    for _ in range(3 + -(-policy.min_ready_minutes // TICK)):
+        pool.apply(pool.plan())
+        pool.pass_time(TICK)
+    pool.apply(pool.plan())
+    assert all(pool.machines[f"kept-{n}"].serves for n in range(size))
+    result = run_to_the_end(pool)
+    assert (result.done, pool.made) == (True, 0)
 
 
 odd_texts = st.sampled_from(
