@@ -320,7 +320,7 @@ def test_a_bad_image_costs_as_many_hosts_as_the_budget_and_one_more(policy: Poli
 def test_retained_hosts_are_all_back_in_one_boot_time_and_none_is_made(policy: Policy, size: int) -> None:
     machines = [old_machine(n) for n in range(size)] + [retained_machine(n) for n in range(size)]
     pool = ModelPool(machines, 2, replace(policy, release_method="immediate"), rollback=True)
-    for _ in range(3 + -(-policy.min_ready_minutes // TICK)):
+    for _ in range(4 + -(-policy.min_ready_minutes // TICK)):
         pool.apply(pool.plan())
         pool.pass_time(TICK)
     pool.apply(pool.plan())
