@@ -89,10 +89,13 @@ async def check(place: Place, host: Host, _: Action) -> None:
 async def drain(place: Place, host: Host, action: Action) -> None:
     """Drain mode on, noted with its time on the VM: what was drained by us can always be told, and put back.
 
-    Noted first. A new host, which only waits for its checks, needs no note.
+    Noted first. A new host, which only waits for its checks, needs no note. One that somebody opened since it was frozen is to be open
+    again afterwards, whatever it was before.
     """
-    if tags.REPLACE in host.tags and tags.DRAINED_AT not in host.tags:
-        await _tag(place, host, {tags.DRAINED_AT: tags.format_time(place.azure.clock.now())})
+    opened = host.allow_new_session and tags.WAS_DRAINED in host.tags
+    if tags.REPLACE in host.tags and (tags.DRAINED_AT not in host.tags or opened):
+        noted = {tags.DRAINED_AT: tags.format_time(place.azure.clock.now())}
+        await _tag(place, host, noted, remove=(tags.WAS_DRAINED,) if opened else ())
     await _allow(place, host, False)
     log.info("%s: drain mode on: %s", host.name, action.reason)
 

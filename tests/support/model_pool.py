@@ -77,6 +77,8 @@ class ModelPool:
         self.frozen = {name: self.machines[name].vm_id for name in names}
         for name, vm_id in self.frozen.items():
             self.machines[name].tags[tags.REPLACE] = tags.frozen_value(REFRESH, vm_id)
+            if name in self.was_drained:
+                self.machines[name].tags[tags.WAS_DRAINED] = REFRESH
 
     # --- What the planner is told ---
 
@@ -298,8 +300,8 @@ class ModelPool:
         if machine.name in self.frozen:
             proven = any(m.image == NEW_VERSION and m.proven_from and m.serves for m in self.machines.values())
             assert proven, f"{machine.name} drains before a new host serves"
-            if not machine.open and tags.DRAINED_AT not in machine.tags:
-                machine.tags[tags.WAS_DRAINED] = "yes"
+            if machine.open:
+                machine.tags.pop(tags.WAS_DRAINED, None)
             machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.now))
             machine.drained_at = machine.drained_at or self.now
         machine.open = False
