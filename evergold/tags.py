@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 REFRESH = "evergold-refresh"
 IMAGE_SET = "evergold-image-set"
 
+IMAGE_VERSION = "evergold-image-version"  # on snapshots and managed images: the version whose build made them
+KEEP_UNTIL = "evergold-keep-until"  # on a build machine: after that the daily run removes it
 PURPOSE = "evergold-purpose"  # of a snapshot: "source-host" or "before-sysprep"
 PLAN = "evergold-plan"  # on a snapshot: "<publisher>|<product>|<name>" of the plan that its image was bought under
 

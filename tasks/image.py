@@ -6,11 +6,14 @@ from prefect import task
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from evergold.azure import Azure
+from evergold import holds
+from evergold.azure import Azure, AzureFailure
 from evergold.azure.galleries import Replication
 from evergold.clock import within
 from evergold.config.models import CustomiseStep, ImageSet, SessionHostSource
 from evergold.images import build, publish
+from evergold.images.guest import StepFailure
+from evergold.images.managed_image import ensure_managed_image, ensure_managed_image_removed
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, end_refresh
 from evergold.images.source_host import ensure_source_copied, ensure_source_returned
@@ -43,30 +46,61 @@ async def begin(azure: Azure, image_set: ImageSet, started_by: str = "") -> Refr
 async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> Candidate:
     """The candidate: found where it is whole already, built and published otherwise. Leaves no build machine behind.
 
-    A build that fails leaves its machine, so that a person can look and the next run goes on from the step that failed.
+    A build that fails leaves its machine for `build.keep_failed_hours`, so that a person can look and the next run goes on from the step
+    that failed.
     """
     candidate = await publish.find_candidate(azure, image_set, refresh)
     if candidate is None:
         if isinstance(image_set.source, SessionHostSource):
             await copy_source_host(azure, image_set, refresh)
-        minutes = image_set.build.timeout_minutes
         try:
-            await within(azure.clock, minutes * 60, build_image(azure, image_set, refresh))
-        except TimeoutError:
-            raise BuildTimeoutError(
-                f"The image was not built within {minutes} minutes (build.timeout_minutes). The machine {refresh.vm_name} in "
-                f"{image_set.build.resource_group} is left as it is. What to do: look at its run commands; start this run again, "
-                "and it goes on from the step that was not done."
-            ) from None
-        candidate = await publish_candidate(azure, image_set, refresh, notes)
+            await build_in_time(azure, image_set, refresh)
+            if image_set.publish.managed_image is not None:
+                await make_managed_image(azure, image_set, refresh)
+            candidate = await publish_candidate(azure, image_set, refresh, notes)
+        except Exception:
+            await keep_build_machine(azure, image_set, refresh)
+            raise
     await remove_build_machine(azure, image_set, refresh)
     return candidate
+
+
+async def build_in_time(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The image is built within `build.timeout_minutes`; raises BuildTimeoutError otherwise."""
+    minutes = image_set.build.timeout_minutes
+    try:
+        await within(azure.clock, minutes * 60, build_image(azure, image_set, refresh))
+    except TimeoutError:
+        raise BuildTimeoutError(
+            f"The image was not built within {minutes} minutes (build.timeout_minutes). The machine {refresh.vm_name} in "
+            f"{image_set.build.resource_group} is left as it is. What to do: look at its run commands; start this run again, "
+            "and it goes on from the step that was not done."
+        ) from None
+
+
+async def keep_build_machine(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """Notes until when the machine of a failed build stays. The failure itself is what the operator must see, so this never hides it."""
+    try:
+        until = await build.ensure_kept_for_a_look(azure, image_set, refresh)
+    except (AzureFailure, StepFailure) as problem:
+        log.warning("The build machine %s stays, and could not be marked: %s", refresh.vm_name, problem)
+        return
+    if until is not None:
+        log.warning(
+            "The build machine %s stays until %s UTC, to be looked at", refresh.vm_name, f"{until:%Y-%m-%d %H:%M}"
+        )
+
+
+@task(name="make managed image", cache_policy=NO_CACHE)
+async def make_managed_image(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The managed image that the image set asks for is there."""
+    await ensure_managed_image(azure, image_set, refresh)
 
 
 @task(name="copy session host", cache_policy=NO_CACHE)
 async def copy_source_host(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """The disk of a session host is copied, and the host serves as it did before."""
-    await ensure_source_copied(azure, image_set, refresh)
+    await ensure_source_copied(azure, image_set, refresh, holds.standing)
 
 
 class BuildTimeoutError(Exception):
@@ -78,6 +112,7 @@ async def build_image(azure: Azure, image_set: ImageSet, refresh: Refresh) -> No
     await create_build_machine(azure, image_set, refresh)
     for step in image_set.customise:
         await customise(azure, image_set, refresh, step)
+    await take_snapshot(azure, image_set, refresh)
     await prepare(azure, image_set, refresh)
     await read_manifest(azure, image_set, refresh)
     await sysprep(azure, image_set, refresh)
@@ -94,6 +129,12 @@ async def create_build_machine(azure: Azure, image_set: ImageSet, refresh: Refre
 async def customise(azure: Azure, image_set: ImageSet, refresh: Refresh, step: CustomiseStep) -> None:
     """One script of the image set has run to a good end on the machine."""
     await build.ensure_customise_step(azure, image_set, refresh, step)
+
+
+@task(name="take snapshot", cache_policy=NO_CACHE)
+async def take_snapshot(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The customised machine's disk is copied, before anything is taken out of it: retention keeps the copy."""
+    await build.ensure_snapshot_taken(azure, image_set, refresh)
 
 
 @task(name="prepare", cache_policy=NO_CACHE)
@@ -195,6 +236,8 @@ async def give_up(azure: Azure, image_set: ImageSet, refresh_id: str) -> None:
     await ensure_source_returned(azure, image_set, refresh)
     await remove_canary(azure, image_set, refresh)
     await remove_build_machine(azure, image_set, refresh)
+    await build.ensure_snapshot_removed(azure, image_set, refresh)
+    await ensure_managed_image_removed(azure, image_set, refresh)
     if candidate is not None:
         await reject(azure, image_set, refresh)
     await end(azure, image_set, refresh)

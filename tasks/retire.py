@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from evergold import holds
 from evergold.azure import Azure
 from evergold.config.models import ImageSet, Pool
+from evergold.images.leftovers import remove_leftovers
 from evergold.images.source_host import return_left_hosts
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.retire import delete, expired, why_kept
@@ -43,3 +44,12 @@ async def return_left_hosts_of(azure: Azure, image_set: ImageSet) -> None:
     """A session host that a run, killed or cancelled, had taken out of service to copy it serves again as it did before."""
     for name in await return_left_hosts(azure, image_set):
         log.info("%s serves again as before", name)
+
+
+@task(name="remove failed builds", cache_policy=NO_CACHE)
+async def remove_failed_builds(azure: Azure, image_set: ImageSet, dry_run: bool) -> list[dict[str, Any]]:
+    """Build machines that were kept to be looked at are gone once their time is up. Returns a row for each, with what became of it."""
+    outcomes = await remove_leftovers(azure, image_set, dry_run=dry_run)
+    return [
+        {"refresh": left.refresh.id, "left": ", ".join(left.names), "outcome": outcome} for left, outcome in outcomes
+    ]

@@ -37,6 +37,7 @@ from evergold.azure.disks import Disks
 from evergold.azure.errors import AzureFailure
 from evergold.azure.galleries import Galleries
 from evergold.azure.graph import Graph
+from evergold.azure.images import Images
 from evergold.azure.logs import Logs
 from evergold.azure.pipeline import (
     ClockTransport,
@@ -57,7 +58,7 @@ class Azure:
     Attributes:
         environment: what it was opened with.
         clock: the time that everything in it goes by.
-        compute, disks, galleries, desktops, logs, arm, graph, cloud_pcs: the services.
+        compute, disks, images, galleries, desktops, logs, arm, graph, cloud_pcs: the services.
 
     """
 
@@ -96,6 +97,7 @@ class Azure:
         )
         self.compute = Compute(self._compute, clock)
         self.disks = Disks(self._compute, clock)
+        self.images = Images(self._compute, clock)
         self.galleries = Galleries(self._compute, clock)
         self.desktops = Desktops(self._desktops, clock)
         self.logs = Logs(self._logs, str(environment.log_analytics_workspace_id))

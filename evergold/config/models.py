@@ -6,7 +6,7 @@ Every duration is a plain number with its unit in its name. Field descriptions a
 import re
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
 
 from evergold.config.base import Part, Shape, problem
 from evergold.config.clouds import CLOUDS, Endpoints
@@ -337,6 +337,11 @@ class Build(Part):
     )
     security_type: Literal["Standard", "TrustedLaunch"] = "TrustedLaunch"
     timeout_minutes: AtLeastOne = 240
+    keep_failed_hours: int = Field(
+        default=72,
+        ge=0,
+        description="How long a failed build's machine stays, to be looked at; 0: it is removed at once.",
+    )
 
 
 class CustomiseStep(Part):
@@ -358,6 +363,25 @@ class Region(Part):
     replicas: int = Field(default=1, ge=1, le=100, description="About 1 for every 20 hosts created at once.")
 
 
+def _image_name(text: str) -> str:
+    plain = text.replace("{image_set}", "").replace("{version}", "")
+    if "{version}" not in text or re.fullmatch(r"[A-Za-z0-9_.-]*", plain) is None or len(plain) > 40:
+        raise problem(
+            f'"{text}" cannot name managed images',
+            "Use up to 40 letters, digits and . _ - beside {version}, which must be in it, and {image_set}, which may.",
+        )
+    return text
+
+
+class ManagedImage(Part):
+    """A managed image of every version, beside the gallery: Windows 365 takes its images from there. Not of Trusted Launch machines."""
+
+    resource_group: ResourceGroup
+    name_pattern: Annotated[str, AfterValidator(_image_name)] = Field(
+        default="{image_set}-{version}", description="What images are called: {image_set} and {version} are filled in."
+    )
+
+
 class Publish(Part):
     """Where image versions go, and for how long they count as current."""
 
@@ -365,6 +389,9 @@ class Publish(Part):
     storage_account_type: StorageAccountType = "Standard_LRS"
     end_of_life_days: AtLeastOne = 180
     timeout_minutes: AtLeastOne = 180
+    managed_image: ManagedImage | None = Field(
+        default=None, description="Also make a managed image, for Windows 365. Needs build.security_type: Standard."
+    )
 
 
 class OwnScript(Part):

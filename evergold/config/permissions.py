@@ -14,6 +14,7 @@ class ScopeKind(StrEnum):
 
     SUBSCRIPTION = "the subscription"
     BUILD = "the build's resource group"
+    IMAGE = "the managed image's resource group"
     GALLERY = "the gallery's resource group"
     POOL = "the host pool's resource group"
     HOSTS = "the hosts' resource group"
@@ -31,13 +32,14 @@ class Permission:
 
 
 _SUBSCRIPTION = (ScopeKind.SUBSCRIPTION,)
+_IMAGE = (ScopeKind.IMAGE,)
 _GALLERY = (ScopeKind.GALLERY,)
 _POOL = (ScopeKind.POOL,)
 _BUILD = (ScopeKind.BUILD,)
 _NETWORK = (ScopeKind.NETWORK,)
 _WORKSPACE = (ScopeKind.WORKSPACE,)
 _MACHINES = (ScopeKind.BUILD, ScopeKind.HOSTS)
-_EVERYWHERE = (ScopeKind.BUILD, ScopeKind.GALLERY, ScopeKind.POOL, ScopeKind.HOSTS)
+_EVERYWHERE = (ScopeKind.BUILD, ScopeKind.IMAGE, ScopeKind.GALLERY, ScopeKind.POOL, ScopeKind.HOSTS)
 
 _COMPUTE = "Microsoft.Compute"
 _VM = f"{_COMPUTE}/virtualMachines"
@@ -102,6 +104,10 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     Permission(f"{_NETWORKS}/virtualNetworks/read", "see whether the build's network is isolated", _NETWORK),
     Permission(f"{_NETWORKS}/networkSecurityGroups/read", "see what the build's subnet lets in", _NETWORK),
     Permission(f"{_NETWORKS}/virtualNetworks/subnets/join/action", "put machines on the subnet", _NETWORK),
+    # Managed images, where an image set asks for them
+    Permission(f"{_COMPUTE}/images/read", "see whether the managed image is there", _IMAGE),
+    Permission(f"{_COMPUTE}/images/write", "make a managed image for Windows 365", _IMAGE),
+    Permission(f"{_COMPUTE}/images/delete", "delete a managed image that failed or was given up", _IMAGE),
     # Gallery
     Permission(f"{_COMPUTE}/galleries/read", "see that the gallery exists", _GALLERY),
     Permission(f"{_IMAGES}/read", "read the image definition and the refresh that is under way", _GALLERY),

@@ -5,13 +5,15 @@ seen to end well is noted on the machine as a tag with its time, so that a run w
 the top goes on where it was, also when the machine is switched off and its scripts' results can no longer be read. Before
 the note there is the script's own result, under a name made from the step: a script that has run is not run again.
 
-What a failed step leaves: the machine, as it is, to look at. `ensure_build_cleaned` removes it.
+What a failed step leaves: the machine, as it is, to look at, until the time in its tag `evergold-keep-until`. `ensure_build_cleaned`
+removes it; `evergold.images.leftovers` does so for builds that nobody came back to.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from azure.mgmt.compute.models import VirtualMachine
@@ -107,6 +109,26 @@ async def ensure_build_cleaned(azure: Azure, image_set: ImageSet, refresh: Refre
     await wait_until(nothing_left, "remove what the build left", f"{group}/{name}", azure.clock, 900, 15)
 
 
+async def ensure_kept_for_a_look(azure: Azure, image_set: ImageSet, refresh: Refresh) -> datetime | None:
+    """The machine of a failed build stays for `build.keep_failed_hours`; returns until when, or None where nothing stays."""
+    group, name = image_set.build.resource_group, refresh.vm_name
+    if not image_set.build.keep_failed_hours:
+        await ensure_build_cleaned(azure, image_set, refresh)
+        return None
+    vm = await azure.compute.get_vm(group, name, instance_view=False)
+    if vm is None or (vm.tags or {}).get(tags.REFRESH) != refresh.id:
+        return None
+    until = azure.clock.now() + timedelta(hours=image_set.build.keep_failed_hours)
+    await azure.compute.update_vm_tags(group, name, {tags.KEEP_UNTIL: tags.format_time(until)})
+    return until
+
+
+def lifetime(image_set: ImageSet) -> timedelta:
+    """How long a build machine may stay that nobody has said anything else about: a build, its publishing, and the time to look at it."""
+    build = image_set.build
+    return timedelta(minutes=build.timeout_minutes + image_set.publish.timeout_minutes, hours=build.keep_failed_hours)
+
+
 # Inside the machine
 
 
@@ -127,6 +149,44 @@ async def ensure_customise_step(azure: Azure, image_set: ImageSet, refresh: Refr
             await _restart(azure, image_set, refresh)
 
     await _once(azure, image_set, refresh, name, run)
+
+
+async def ensure_snapshot_taken(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """There is a snapshot of the customised machine, from before it is cleaned and generalised: the way back where sysprep breaks it.
+
+    Taken once. It is not the build's to remove: retention keeps it, and `ensure_snapshot_removed` is for a refresh that is given up.
+    """
+
+    async def run(machine: Machine) -> None:
+        name = snapshot_before_sysprep(refresh)
+        present = await azure.disks.get_snapshot(machine.resource_group, name)
+        state = present.properties.provisioning_state if present is not None and present.properties else None
+        if state == "Succeeded":
+            return
+        if state == "Failed":
+            await azure.disks.delete_snapshot(machine.resource_group, name)
+        vm = await _own_vm(azure, image_set, refresh)
+        storage = vm.properties.storage_profile if vm.properties else None
+        disk = storage.os_disk.managed_disk.id if storage and storage.os_disk and storage.os_disk.managed_disk else None
+        if disk is None:
+            raise StepFailure("snapshot", machine.name, "It has no managed OS disk.", "Please report this.")
+        named = {**refresh.tags, tags.PURPOSE: "before-sysprep", tags.IMAGE_VERSION: refresh.version}
+        await azure.disks.create_snapshot(machine.resource_group, name, image_set.location, disk, named)
+
+    await _once(azure, image_set, refresh, "snapshot", run)
+
+
+async def ensure_snapshot_removed(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The snapshot from before sysprep is gone: of a refresh that is given up, nothing stays."""
+    group, name = image_set.build.resource_group, snapshot_before_sysprep(refresh)
+    present = await azure.disks.get_snapshot(group, name)
+    if present is not None and (present.tags or {}).get(tags.REFRESH) == refresh.id:
+        await azure.disks.delete_snapshot(group, name)
+
+
+def snapshot_before_sysprep(refresh: Refresh) -> str:
+    """The name of the snapshot from before sysprep."""
+    return f"{refresh.vm_name}-before-sysprep"
 
 
 async def ensure_prepared(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
@@ -266,7 +326,9 @@ async def _once(
         return
     await run(_machine(image_set, refresh))
     group, name = image_set.build.resource_group, refresh.vm_name
-    await azure.compute.update_vm_tags(group, name, {DONE + step: tags.format_time(azure.clock.now())})
+    now = azure.clock.now()
+    noted = {DONE + step: tags.format_time(now), tags.KEEP_UNTIL: tags.format_time(now + lifetime(image_set))}
+    await azure.compute.update_vm_tags(group, name, noted)
     # A tag is a write to the machine, and would be in the way of the next one.
     await azure.compute.wait_until_provisioned(group, name, 600, interval=5)
     log.info("%s: %s done", name, step)
@@ -315,6 +377,7 @@ def _machine(image_set: ImageSet, refresh: Refresh) -> Machine:
 
 async def _build_spec(azure: Azure, image_set: ImageSet, refresh: Refresh) -> VmSpec:
     image, plan = await _source(azure, image_set, refresh)
+    until = azure.clock.now() + lifetime(image_set)
     return VmSpec(
         name=refresh.vm_name,
         resource_group=image_set.build.resource_group,
@@ -325,7 +388,7 @@ async def _build_spec(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Vm
         admin_username=ADMINISTRATOR,
         admin_password=new_password(),
         security_type=image_set.build.security_type,
-        tags=refresh.tags,
+        tags={**refresh.tags, tags.KEEP_UNTIL: tags.format_time(until)},
         plan=plan,
         identity=False,
         automatic_updates=False,

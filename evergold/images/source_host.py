@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -37,6 +38,8 @@ log = logging.getLogger("evergold.images")
 TICK_S = 60
 PURPOSE = "source-host"  # in the tag of the snapshot
 MESSAGE_TITLE = "Your desktop is about to be copied"
+Hold = Callable[[str], Awaitable[str | None]]  # why a pool is held, or None
+TAKES_AWAY = (Step.NOTE, Step.DRAIN, Step.WARN, Step.SIGN_OUT, Step.DEALLOCATE)
 LOAN_TAGS = (tags.SOURCE_OF, tags.SOURCE_WARNED_AT, tags.SOURCE_EMPTY_SINCE)
 
 
@@ -84,22 +87,26 @@ def snapshot_name(refresh: Refresh) -> str:
 # The ensures
 
 
-async def ensure_source_copied(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+async def ensure_source_copied(azure: Azure, image_set: ImageSet, refresh: Refresh, hold: Hold | None = None) -> None:
     """There is a snapshot of the source host's OS disk, and the host serves as it did. Nothing to do for other kinds of source.
 
-    Raises SourceHostError where its users did not leave within `source.wait_hours`, or it does not come back; LeaseHeldError while a
-    rollout has the pool. Whatever is raised, the host is brought back first, as far as that can be done.
+    A hold is waited for; `hold` tells of the one that stands on a pool. Raises SourceHostError where its users did not leave within
+    `source.wait_hours`, or it does not come back; LeaseHeldError while a rollout has the pool. Whatever is raised, the host is brought
+    back first, as far as that can be done.
     """
     lender = _lender(azure, image_set, refresh)
     if lender is None:
         return
     group = image_set.build.resource_group
+    if await azure.compute.get_vm(group, refresh.vm_name, instance_view=False) is not None:
+        await ensure_source_returned(azure, image_set, refresh)  # the copy has become a machine
+        return
     if await _copy(azure, group, refresh) == "done" and not await _is_on_loan(lender):
         return
     held: Lease | None = None
     try:
         held = await lease.take(azure, lender.pool_id, refresh.id, _holder(refresh.id))
-        await _copied(lender, refresh, held)
+        await _copied(lender, refresh, held, hold)
         await _brought_back(lender, held)
     except HostLeftDownError:
         raise
@@ -181,13 +188,13 @@ async def ensure_copy_disk(
 # The loop
 
 
-async def _copied(lender: Lender, refresh: Refresh, held: Lease) -> None:
+async def _copied(lender: Lender, refresh: Refresh, held: Lease, hold: Hold | None) -> None:
     """Look, decide, do one thing, again, until the disk is copied."""
     azure, waited = lender.azure, ""
     deadline = azure.clock.now() + timedelta(hours=lender.source.wait_hours)
     while True:
         held = await lease.keep(azure, lender.pool_id, held)
-        step = await _tick(lender, refresh)
+        step = await _tick(lender, refresh, hold)
         if step.step is Step.DONE:
             return
         if step.step is not Step.WAIT:
@@ -205,7 +212,7 @@ async def _copied(lender: Lender, refresh: Refresh, held: Lease) -> None:
         await azure.clock.sleep(TICK_S)
 
 
-async def _tick(lender: Lender, refresh: Refresh) -> Next:
+async def _tick(lender: Lender, refresh: Refresh, hold: Hold | None) -> Next:
     """One look at the pool and the copy, and what follows from it. What Azure refuses for now is to be waited for."""
     azure = lender.azure
     copy = await _copy(azure, lender.image_set.build.resource_group, refresh)
@@ -214,6 +221,8 @@ async def _tick(lender: Lender, refresh: Refresh) -> Next:
         return Next(Step.WAIT, f"a look at the pool that is whole ({snapshot.problem})")
     host = _host_in(snapshot, lender)
     step = next_step(snapshot, host, copy, lender.policy, azure.clock.now())
+    if step.step in TAKES_AWAY and hold is not None and (held := await hold(lender.source.pool)):
+        return Next(Step.WAIT, f"the hold to be lifted: {held}")
     try:
         await _do(lender, refresh, host, step)
     except AzureFailure as failure:

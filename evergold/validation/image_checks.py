@@ -51,6 +51,8 @@ def looks_at_image(azure: Azure, image_set: ImageSet) -> list[tuple[str, Look]]:
         ("image regions", partial(check_regions, azure, image_set)),
         ("guard of the build subnet", partial(check_security_group, azure, image_set)),
     ]
+    if image_set.publish.managed_image is not None:
+        looks.append(("managed image", partial(check_managed_image, azure, image_set)))
     if isinstance(image_set.source, SessionHostSource):
         looks.append(("isolation of the build subnet", partial(check_isolation, azure, image_set)))
     else:
@@ -207,6 +209,26 @@ async def _plan(azure: Azure, image_set: ImageSet) -> tuple[str, str, str] | Non
 
 def _whole(publisher: str | None, product: str | None, name: str | None) -> tuple[str, str, str] | None:
     return (publisher, product, name) if publisher and product and name else None
+
+
+# Where it goes
+
+
+async def check_managed_image(azure: Azure, image_set: ImageSet) -> list[Check]:
+    """A managed image can be made of the build machine: Azure makes none of a Trusted Launch one."""
+    name, threshold = "managed image", "a machine of security type Standard"
+    wanted = image_set.publish.managed_image
+    if image_set.build.security_type != "Standard":
+        measured = f"publish.managed_image asks for one, and the build makes a {image_set.build.security_type} machine."
+        remedy = (
+            "Set build.security_type: Standard and publish to an image definition of that type; or leave managed_image out: Windows 365 "
+            "and session hosts then need image sets of their own."
+        )
+        return [_check(name, "fail", measured, threshold, remedy)]
+    if wanted is not None and await azure.arm.resource_group(wanted.resource_group) is None:
+        missing = f"There is no resource group {wanted.resource_group}."
+        return [_check(name, "fail", missing, "exists", "Create it, or correct publish.managed_image.resource_group.")]
+    return [_check(name, "pass", "One is made of every version.", threshold)]
 
 
 # Disaster recovery

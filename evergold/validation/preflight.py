@@ -336,18 +336,19 @@ def _groups(image_set: ImageSet, pools: list[Pool]) -> dict[str, set[ScopeKind]]
         (image_set.build.resource_group, ScopeKind.BUILD),
         *((pool.resource_group, ScopeKind.POOL) for pool in pools),
         *((pool.hosts.resource_group, ScopeKind.HOSTS) for pool in pools),
-        *_source_groups(image_set),
+        *_more_groups(image_set),
     ]:
         groups.setdefault(group, set()).add(kind)
     return groups
 
 
-def _source_groups(image_set: ImageSet) -> list[tuple[str, ScopeKind]]:
-    """What a session host as the source concerns."""
-    source = image_set.source
+def _more_groups(image_set: ImageSet) -> list[tuple[str, ScopeKind]]:
+    """What a session host as the source, and a managed image, concern."""
+    source, managed = image_set.source, image_set.publish.managed_image
+    image = [(managed.resource_group, ScopeKind.IMAGE)] if managed else []
     if not isinstance(source, SessionHostSource):
-        return []
-    return [(source.resource_group, ScopeKind.POOL), (source.hosts_resource_group, ScopeKind.HOSTS)]
+        return image
+    return [*image, (source.resource_group, ScopeKind.POOL), (source.hosts_resource_group, ScopeKind.HOSTS)]
 
 
 async def _rights(azure: Azure, group: str, kinds: set[ScopeKind]) -> list[Check]:

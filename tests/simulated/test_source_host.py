@@ -33,6 +33,7 @@ GROUP, POOL = "rg-avd-pilot", "hp-pilot"
 STEPS = (
     build.ensure_build_vm,
     build.ensure_customised,
+    build.ensure_snapshot_taken,
     build.ensure_prepared,
     build.ensure_manifest,
     build.ensure_sysprepped,
@@ -110,7 +111,7 @@ def left_over(world: Simulated) -> list[str]:
     names = [machine.name for machine in world.cloud.compute.machines()]
     names += [disk.name for disk in world.cloud.disks.all()]
     names += [nic.name for nic in world.cloud.network.nics()]
-    return [name for name in names if name.startswith("evg-")]
+    return [name for name in names if name.startswith("evg-") and not name.endswith("-before-sysprep")]
 
 
 # The straight path
@@ -123,7 +124,8 @@ def test_an_image_is_made_from_a_copy_of_a_host_that_serves_again_as_before() ->
         assert (candidate.version, candidate.state) == ("1.1.0", "candidate")
         assert candidate.manifest is not None
         assert candidate.manifest.os.build == "26200.9060", "what the host had, not the newest of the marketplace"
-        assert {disk.name for disk in world.cloud.disks.all()} == before
+        new = {disk.name for disk in world.cloud.disks.all()} - before
+        assert [name for name in new if not name.endswith("-before-sysprep")] == []
         assert left_over(world) == []
         assert_as_before(world)
         assert world.wire.sent("POST", "/generalize") == 1
@@ -263,6 +265,20 @@ def test_a_pool_that_cannot_do_without_the_host_is_left_alone() -> None:
     run(body, from_host(wait_hours=1), **world(hosts=4))
 
 
+def test_a_hold_on_the_pool_is_waited_for() -> None:
+    async def body(world: Simulated) -> None:
+        async def held(pool: str) -> str | None:
+            return f"{pool}: month end"
+
+        refresh = await begun(world)
+        with pytest.raises(SourceHostError, match="waits for the hold to be lifted: hp-pilot: month end"):
+            await ensure_source_copied(world.azure, world.image_set, refresh, held)
+        assert all(each.allow_new_session for each in world.cloud.desktop.hosts())
+        assert_as_before(world)
+
+    run(body, from_host(wait_hours=1))
+
+
 # What goes wrong
 
 
@@ -351,6 +367,8 @@ def test_a_build_from_a_host_that_dies_after_any_of_its_writes_comes_to_the_same
         versions = await world.azure.galleries.list_versions(definition_of(world.image_set))
         assert sorted(version.name or "" for version in versions) == ["1.0.0", "1.1.0"]
         assert world.wire.sent("PUT", "/versions/1.1.0") == 1
+        assert world.wire.sent("PUT", "-before-sysprep") == 1
+        assert len([disk for disk in world.cloud.disks.all() if disk.kind == "snapshots"]) == 1
         assert left_over(world) == []
         assert_as_before(world)
 

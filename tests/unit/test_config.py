@@ -360,7 +360,7 @@ def test_an_unknown_key_is_refused_with_the_closest_known_one(refused: Refusal) 
         ("  vm_size: Standard_D4s_v5\n  subnet_id", "  vm_size: Standard_D4s_v5\n  timeout_minuts: 5\n  subnet_id")
     ) == (
         "deployments/image_sets/office.yaml:13: build.timeout_minuts: is not a key that is known here. What to do: "
-        'Did you mean "timeout_minutes"? Known keys: isolation_waiver, resource_group, security_type, '
+        'Did you mean "timeout_minutes"? Known keys: isolation_waiver, keep_failed_hours, resource_group, security_type, '
         "subnet_id, timeout_minutes, vm_size."
     )
 
