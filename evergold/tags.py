@@ -57,6 +57,7 @@ APPROVED_FROM = "evergold-approved-from"  # where the answer was given, such as 
 DECISION = "evergold-decision"
 ROLL_OUT_AFTER = "evergold-roll-out-after"  # approved for later
 RELEASE_METHOD = "evergold-release-method"  # chosen by the approver, instead of the image set's
+WITHDRAWN = "evergold-rolled-back"  # "<time>|<who>|<why>": a pool was rolled back from it, and nobody gets it any more
 
 # On the image definition: the refresh that is under way.
 REFRESH_NOW = "evergold-refresh-now"

@@ -5,13 +5,17 @@ Installs the Azure Virtual Desktop agent and its boot loader, and registers the 
 
 .DESCRIPTION
 A machine that is registered already is left as it is. An agent that is there and not registered gets the token and is started
-again; running its installer a second time would not register it. The installers must carry Microsoft's signature. They are run without
+again; running its installer a second time would not register it. A retained host that is switched on again still believes that it is
+registered, though its record in the pool was deleted: it is told to register anew. The installers must carry Microsoft's signature. They are run without
 logs, since an installer's log would hold the token.
 
 Source: learn.microsoft.com, "Add session hosts to a host pool"; "Troubleshoot Azure Virtual Desktop Agent issues".
 
 .PARAMETER RegistrationToken
 Of the host pool. To be given as a protected parameter.
+
+.PARAMETER Again
+'yes': register anew, whatever the machine believes.
 
 .PARAMETER AgentUri
 Where the agent's installer is; change it to pin a version or to use a mirror.
@@ -25,6 +29,7 @@ How long to wait for the agent to be registered.
 [CmdletBinding()]
 param(
     [Parameter(Mandatory = $true)] [string] $RegistrationToken,
+    [ValidateSet('no', 'yes')] [string] $Again = 'no',
     [ValidatePattern('^https://')] [string] $AgentUri = 'https://go.microsoft.com/fwlink/?linkid=2310011',
     [ValidatePattern('^https://')] [string] $BootLoaderUri = 'https://go.microsoft.com/fwlink/?linkid=2311028',
     [ValidateRange(1, 60)] [int] $TimeoutMinutes = 15
@@ -106,7 +111,7 @@ function Reset-Registration {
 }
 
 try {
-    if (Test-Registered) { Complete-Step -Ok $true -Facts @{ already = $true; agent = Get-AgentVersion } }
+    if ($Again -eq 'no' -and (Test-Registered)) { Complete-Step -Ok $true -Facts @{ already = $true; agent = Get-AgentVersion } }
     if (Get-Service -Name $BootLoader -ErrorAction SilentlyContinue) { Reset-Registration } else { Install-Agent }
     $deadline = (Get-Date).AddMinutes($TimeoutMinutes)
     while (-not (Test-Registered)) {

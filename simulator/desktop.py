@@ -12,7 +12,7 @@ Assumed, because no source documents it:
   sessions that the record listed are no longer listed (they live on in the old VM, if that still runs).
 - A host whose agent is no longer heard becomes Unavailable after three minutes.
 - A host whose record was deleted stays away when it is started; its agent registers again with a new token, and tells of the sessions
-  that there are.
+  that there are. It has updated itself long ago, and is heard after the handshake.
 """
 
 import uuid
@@ -186,7 +186,8 @@ class Desktop:
         dice = self.world.chance("agent", machine.vm_id)
         update = dice.uniform(*self._cloud.scenario.durations.agent_first_update)
         handshake = dice.uniform(*HANDSHAKE_S)
-        host.updating_until = self.world.now + timedelta(seconds=handshake + update)
+        if known is None:
+            host.updating_until = self.world.now + timedelta(seconds=handshake + update)
         if "agent" in machine.contents.defects:
             host.beating_until = self.world.now
         else:

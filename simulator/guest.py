@@ -299,13 +299,17 @@ class Guest:
 
     def _register_host(self, call: Call) -> Performance:
         contents, token = call.machine.contents, call.given.get("RegistrationToken", "")
-        if contents.registered_in:
+        again = call.given.get("Again") == "yes"
+        if contents.registered_in and not again:
             facts = {"already": True, "agent": contents.avd_agent_version or ""}
             return Performance(5, 0, _answer(call.step, ok=True, **facts))
         if not self._cloud.desktop.takes_token(token):
             error = "The agent was not registered after 15 minutes: see event 3277 of source WVD-Agent on this machine."
             return Performance(NOT_REGISTERED_S, 1, _answer(call.step, ok=False, error=error))
-        seconds = self._cloud.compute.takes("agent install", call.machine, self._cloud.scenario.durations.agent_install)
+        durations = self._cloud.scenario.durations
+        installed = contents.avd_agent_version is not None
+        how_long = durations.agent_restart if installed else durations.agent_install
+        seconds = self._cloud.compute.takes("agent install", call.machine, how_long)
 
         def effect() -> None:
             self._cloud.world.tell(AgentInstalled(call.machine.id, token))

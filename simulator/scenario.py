@@ -144,6 +144,7 @@ class Durations(Part):
     vm_delete: tuple[float, float] = (20, 54)  # live Azure: 0-54 s
     extension: tuple[float, float] = (30, 169)  # live Azure: 10-169 s
     agent_install: tuple[float, float] = (120, 180)  # agent 2-3 min
+    agent_restart: tuple[float, float] = (15, 45)  # the boot loader starts an agent that is there, and it registers
     agent_first_update: tuple[float, float] = (600, 1800)  # upgrades itself after install, about 30 min
     script: tuple[float, float] = (60, 300)
     sysprep: tuple[float, float] = (240, 600)  # 5 to 10 min

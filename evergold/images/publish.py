@@ -181,6 +181,32 @@ async def ensure_rejected(azure: Azure, image_set: ImageSet, refresh: Refresh) -
     return await _update(azure, image_set, refresh, {tags.STATE: "rejected"}, excluded=True)
 
 
+async def ensure_withdrawn(azure: Azure, image_set: ImageSet, version: str, by: str, reason: str) -> None:
+    """A version that served and is rolled back from: nobody gets it any more, and it says who decided that, when and why.
+
+    One that is not in the gallery any more, or was withdrawn before, is left as it is.
+    """
+    found = await find_version(azure, image_set, version)
+    if found is None or (tags.WITHDRAWN in found.tags and found.excluded):
+        return
+    words = f"{tags.format_time(azure.clock.now())}|{by.strip()}|{reason.strip()}"[:TAG_VALUE_LENGTH]
+    await azure.galleries.update_version(
+        definition_of(image_set),
+        version,
+        exclude_from_latest=True,
+        set_tags={tags.STATE: "rejected", tags.WITHDRAWN: words},
+    )
+    seen = await find_version(azure, image_set, version)
+    if seen is None or not seen.excluded or seen.state != "rejected":
+        raise_failed(
+            "withdraw the version",
+            f"{image_set.name} {version}",
+            "NotExcluded",
+            "It was excluded, and reads otherwise now.",
+        )
+    log.info("%s %s is excluded from latest, and marked as rolled back: %s", image_set.name, version, reason)
+
+
 # Parts
 
 

@@ -7,24 +7,40 @@ two of its calls leaves something that the next observation shows.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from evergold import tags
-from evergold.azure import Azure
+from evergold.azure import Azure, AzureFailure
 from evergold.azure.desktops import short_name
 from evergold.azure.ids import ResourceId, same
 from evergold.config.models import ImageSet, Pool
-from evergold.rollout.arrive import create_host
+from evergold.images.guest import StepFailure
+from evergold.rollout.arrive import bring_back_host, create_host
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
+from evergold.validation.agent import check_agent
 from evergold.validation.checks import check_new_host
 from evergold.validation.subject import Subject
+from evergold.validation.verdicts import Check
 
 log = logging.getLogger("evergold.rollout")
 
 MESSAGE_TITLE = "Your desktop is about to be updated"
 TAG_VALUE_LENGTH = 256
+# What a host that is brought back no longer is.
+PAST = (
+    *(
+        tags.REPLACE,
+        tags.WAS_DRAINED,
+        tags.DRAINED_AT,
+        tags.WARNED_AT,
+        tags.EMPTY_SINCE,
+        tags.CHECKED_AT,
+        tags.UNWELL_AT,
+    ),
+    *(tags.RETIRED_AT, tags.RETAIN_UNTIL, tags.WARNED_USERS, tags.MOVED_USERS),
+)
 
 
 class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved on, and the next plan takes that in)
@@ -76,7 +92,13 @@ async def create(place: Place, action: Action) -> None:
 
 async def check(place: Place, host: Host, _: Action) -> None:
     """Runs the image set's checks on a new host. Passed, it is marked so; otherwise it is tried again at the next tick."""
-    checks = await check_new_host(place.azure, place.image_set, Subject(place.pool, host.name))
+    subject = Subject(place.pool, host.name)
+    checks: Sequence[Check]
+    # What a roll back goes to has served already; that it lacks the latest updates is no reason to keep users waiting.
+    if place.target.rollback:
+        checks = (await check_agent(place.azure, place.image_set, subject),)
+    else:
+        checks = await check_new_host(place.azure, place.image_set, subject)
     bad = [each for each in checks if each.verdict in ("fail", "unknown")]
     if bad:
         raise Deferred(
@@ -197,6 +219,57 @@ async def mark_retired(place: Place, host: Host, action: Action) -> None:
 async def delete_failed(place: Place, host: Host, action: Action) -> None:
     """Removes a new host that did not come up, counting it first: the count and the name outlive the host."""
     await _refuse_users(place, host)
+    number = await _count_failure(place, host, action)
+    pool = place.pool
+    if host.registered:
+        await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
+    await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
+    log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, number, action.reason)
+
+
+async def start(place: Place, host: Host, action: Action) -> None:
+    """A retained host is marked as brought back, loses the marks of its retirement, and is switched on.
+
+    One that Azure cannot start now (no quota, no room) is tried again, until its time to come up is over.
+    """
+    mark = tags.frozen_value(place.target.refresh, host.vm_id)
+    if host.tags.get(tags.BACK) != mark or tags.RETIRED_AT in host.tags:
+        back = {tags.BACK: mark, tags.BACK_AT: tags.format_time(place.azure.clock.now())}
+        await _tag(place, host, back, remove=PAST)
+    try:
+        await place.azure.compute.begin_start(place.hosts_group, host.name)
+    except AzureFailure as failure:
+        raise Deferred(f"{host.name}: could not be started: {failure}") from failure
+    log.info("%s: switched on: %s", host.name, action.reason)
+
+
+async def rejoin(place: Place, host: Host, _: Action) -> None:
+    """A host that was brought back goes one step further into its pool. One that will not come is marked so, for the planner to see."""
+    try:
+        await bring_back_host(place.azure, place.image_set, place.pool, host.name, place.target.refresh)
+    except StepFailure as failure:
+        log.warning("%s: did not come back: %s", host.name, failure)
+        await _tag(place, host, {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]})
+
+
+async def give_up(place: Place, host: Host, action: Action) -> None:
+    """A host that did not come back is counted, and kept as it was before: out of the pool, switched off, retained."""
+    await _refuse_users(place, host)
+    await _count_failure(place, host, action)
+    if host.registered:
+        await place.azure.desktops.delete_session_host(place.pool.resource_group, place.pool.name, _registered(host))
+    await place.azure.compute.begin_deallocate(place.hosts_group, host.name)
+    now = place.azure.clock.now()
+    until = now + timedelta(days=place.image_set.rollout.retain_days)
+    retired = {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)}
+    why = {tags.FAILED: action.reason[:TAG_VALUE_LENGTH]}
+    # Last: as long as it is marked as brought back, giving it up is not over, and is done again from the start.
+    await _tag(place, host, retired | why, remove=(tags.BACK, tags.BACK_AT, tags.CHECKED_AT))
+    log.warning("%s: did not come back, and is kept switched off: %s", host.name, action.reason)
+
+
+async def _count_failure(place: Place, host: Host, action: Action) -> int:
+    """Notes a failed host on the pool, which outlives it; returns how many there were in this rollout, each name counted once."""
     spent = [*place.target.spent_names, *([] if host.name in place.target.spent_names else [host.name])]
     refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool
     noted = {
@@ -204,10 +277,7 @@ async def delete_failed(place: Place, host: Host, action: Action) -> None:
         tags.LAST_FAILURE: f"{refresh}|{now}|{host.name}: {action.reason}"[:TAG_VALUE_LENGTH],
     }
     await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, noted)
-    if host.registered:
-        await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
-    await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
-    log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, len(spent), action.reason)
+    return len(spent)
 
 
 async def _sessions_now(place: Place, name: str) -> set[str]:
@@ -281,6 +351,9 @@ ACTS: dict[Kind, Act] = {
     Kind.DEALLOCATE: deallocate,
     Kind.MARK_RETIRED: mark_retired,
     Kind.DELETE_FAILED: delete_failed,
+    Kind.START: start,
+    Kind.REJOIN: rejoin,
+    Kind.GIVE_UP: give_up,
 }
 
 

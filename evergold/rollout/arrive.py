@@ -85,17 +85,24 @@ async def ensure_host_joined(azure: Azure, pool: Pool, name: str, location: str,
     return "done" if state == "Succeeded" else "under way"
 
 
-async def ensure_host_registered(azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str) -> HostStep:
-    """The broker lists this very machine. Raises StepFailure if the agent could not be installed, or the name is taken there."""
+async def ensure_host_registered(
+    azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str, *, again: bool = False
+) -> HostStep:
+    """The broker lists this very machine. Raises StepFailure if the agent could not be installed, or the name is taken there.
+
+    `again`: it was in the pool before, its record was deleted while it was off, and its agent still believes to be registered.
+    """
+    step_name = f"{REGISTER}-{refresh}" if again else REGISTER
     machine = Machine(pool.hosts.resource_group, name, image_set.location)
     listed = await _listed(azure, pool, machine)
     if listed is not None:
         return "done" if listed else "under way"
-    if await standing(azure, machine, REGISTER) == "absent":
+    if await standing(azure, machine, step_name) == "absent":
         token = await azure.desktops.registration_token(pool.resource_group, pool.name)
         step = Step(
-            REGISTER,
+            step_name,
             "guest/register-host.ps1",
+            parameters={"Again": "yes"} if again else {},
             protected={"RegistrationToken": token.token},
             timeout_minutes=REGISTER_MINUTES,
             tags={tags.REFRESH: refresh},
@@ -103,7 +110,7 @@ async def ensure_host_registered(azure: Azure, image_set: ImageSet, pool: Pool, 
         await azure.compute.begin_script(machine.resource_group, name, command_of(machine, step))
         return "begun"
     try:
-        result = await azure.compute.get_script_result(machine.resource_group, name, REGISTER)
+        result = await azure.compute.get_script_result(machine.resource_group, name, step_name)
     except AzureFailure as failure:
         if failure.code != SCRIPT_NOT_STARTED:
             raise
@@ -111,7 +118,7 @@ async def ensure_host_registered(azure: Azure, image_set: ImageSet, pool: Pool, 
             REGISTER, name, f"Azure could not start the script: {failure.message}", REMOVE_HOST
         ) from failure
     if result is not None and result.over:
-        facts_or_failure(machine, REGISTER, result)
+        facts_or_failure(machine, step_name, result)
     return "under way"
 
 
@@ -167,3 +174,11 @@ async def advance_host(azure: Azure, image_set: ImageSet, pool: Pool, name: str,
         return
     if await ensure_host_joined(azure, pool, name, image_set.location, refresh) == "done":
         await ensure_host_registered(azure, image_set, pool, name, refresh)
+
+
+async def bring_back_host(azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str) -> None:
+    """Takes a host that was retained, and runs again, one step further into its pool. Raises StepFailure where it will not come."""
+    vm = await azure.compute.get_vm(pool.hosts.resource_group, name)
+    status = status_of(vm) if vm is not None else None
+    if status is not None and status.power == "running" and status.agent_ready:
+        await ensure_host_registered(azure, image_set, pool, name, refresh, again=True)

@@ -19,7 +19,7 @@ from evergold.images.guest import StepFailure
 from evergold.rollout import lease
 from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
 from evergold.rollout.arrive import advance_host
-from evergold.rollout.hosts import is_new, why_failed
+from evergold.rollout.hosts import is_back, is_new, why_failed
 from evergold.rollout.model import Action, Host, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
@@ -217,7 +217,10 @@ async def _bring_up(place: Place, snapshot: Snapshot) -> None:
     coming = [
         host
         for host in snapshot.hosts
-        if is_new(host, place.target) and not host.registered and why_failed(host, place.policy, now) is None
+        if is_new(host, place.target)
+        and not is_back(host, place.target)
+        and not host.registered
+        and why_failed(host, place.policy, now) is None
     ]
     await asyncio.gather(*(_advance(place, host) for host in coming))
 

@@ -4,46 +4,19 @@ import asyncio
 import os
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
 from evergold import tags
-from evergold.azure.ids import image_version_id
 from evergold.rollout import lease
-from evergold.rollout.act import Place
-from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, policy_for, put_back_after, roll_out
-from evergold.rollout.model import Target
+from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, put_back_after, roll_out
 from evergold.rollout.retire import delete, expired, why_kept
-from simulator.scenario import Scenario, Version, load
+from simulator.scenario import load
+from tests.support.rollouts import GROUP, ME, NEW, ignore, place, world
 from tests.support.simulated import Killed, Simulated, simulated, small_image_set
 
-GROUP, POOL = "rg-avd-pilot", "hp-pilot"
-NEW = "1.1.0"
-ME = "flow-run-1"
 # A death after each write of a rollout takes minutes: every third of them here, all of them with EVERGOLD_SOAK (make soak).
 EVERY_WRITE = 6
-
-
-def world(**changes: Any) -> dict[str, Any]:
-    """The small world with a patched version in the gallery, ready to be rolled out."""
-    scenario: Scenario = load("small")
-    definition = scenario.definitions[0]
-    patched = Version(version=NEW, os_build="26200.9231")
-    return {"definitions": [definition.model_copy(update={"versions": [*definition.versions, patched]})], **changes}
-
-
-def place(world: Simulated, **target: Any) -> Place:
-    """A rollout of the new version to the pool."""
-    subscription = world.cloud.scenario.subscription_id
-    version = image_version_id(subscription, "rg-images", "gal_evergold", "office", NEW)
-    policy = policy_for(world.image_set, 2, None)
-    pool = world.image_set.rings[0].pools[0]
-    return Place(world.azure, world.image_set, pool, policy, Target("office-1", version, 0, "pil", **target))
-
-
-async def ignore(_: Tick) -> None:
-    """Nobody looks."""
 
 
 async def rolled_out(world: Simulated, holder: str = ME) -> Tick:
