@@ -6,7 +6,8 @@ Every command ends with exit code 0 when what it was asked for is so, 1 when it 
 import asyncio
 import os
 import sys
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 import typer
 
@@ -117,6 +118,67 @@ def automations() -> None:
     print(f"Channels told: {', '.join(applied.channels) or 'none'}.")
     if applied.left_out:
         print(f"Left out, since their variable is not set: {', '.join(applied.left_out)}.")
+
+
+@app.command()
+def status(image_set: Annotated[str, typer.Argument(help="Name of an image set; all, if left out.")] = "") -> None:
+    """Show every host pool: versions, outdated hosts and their age, rollouts and holds, hosts kept as the way back."""
+    from evergold import holds
+    from evergold.config.load import list_image_sets, load_image_set
+    from evergold.rollout.fleet import fleet
+    from evergold.validation.preflight import connect_for
+
+    async def show() -> None:
+        for name in [image_set] if image_set else list_image_sets():
+            loaded = load_image_set(name)
+            async with connect_for(loaded) as azure:
+                for each in await fleet(azure, loaded, holds.standing):
+                    row = each.row()
+                    print(f"{name}, ring {row.pop('ring')}: {row.pop('host pool')}")
+                    print("\n".join(f"  {title:10}{value}" for title, value in row.items()))
+
+    _asked(show())
+
+
+@app.command()
+def plan(
+    image_set: Annotated[str, typer.Argument(help="Name of the image set.")],
+    pool: Annotated[str, typer.Option(help="Only this host pool.")] = "",
+    version: Annotated[str, typer.Option(help="The version, x.y.z; the latest, if left out.")] = "",
+) -> None:
+    """Show what a rollout would do: hosts and their order, users that would be moved. Changes nothing."""
+    from evergold.config.load import list_host_pools, load_image_set
+    from evergold.images.refresh import definition_of, latest_in
+    from evergold.rollout.preview import describe_plan
+    from evergold.validation.preflight import connect_for
+
+    async def show() -> None:
+        loaded = load_image_set(image_set)
+        if pool and pool not in (each.name for ring in loaded.rings for each in ring.pools):
+            print(f"{image_set} has no host pool {pool}; there are {', '.join(list_host_pools())}.", file=sys.stderr)
+            raise typer.Exit(2)
+        async with connect_for(loaded) as azure:
+            wanted = version or await latest_in(azure, definition_of(loaded), loaded.location)
+            if not wanted:
+                print(f"{image_set} has no version yet: name one with --version.", file=sys.stderr)
+                raise typer.Exit(1)
+            print(await describe_plan(azure, loaded, "plan", wanted, pool))
+
+    _asked(show())
+
+
+def _asked(work: Coroutine[Any, Any, None]) -> None:
+    """Does what was asked for; what cannot be done is told in words, and by the exit code."""
+    from evergold.azure import AzureFailure
+
+    try:
+        asyncio.run(work)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from error
+    except AzureFailure as failure:
+        print(failure, file=sys.stderr)
+        raise typer.Exit(1) from failure
 
 
 @app.command()

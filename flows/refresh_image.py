@@ -15,6 +15,7 @@ from evergold.config.load import load_image_set
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh
+from evergold.rollout.preview import describe_plan
 from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName, Words
 from tasks import image, report, rollout
@@ -67,7 +68,7 @@ async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate:
             f"{evidence.to_markdown()}\nWhat to do: where the cause is not in the image, mend it and start this run again, and it "
             f"checks again; otherwise start a new run that gives up {refresh.id}, which rejects this version and builds the next."
         )
-    plans = await rollout.describe_plan(azure, image_set, refresh)
+    plans = await describe_plan(azure, image_set, refresh.id, refresh.version)
     log.info("Waiting for an approval of %s %s on evidence %s", image_set.name, candidate.version, evidence.digest[:12])
     question = Question(
         evidence.digest, f"{evidence.to_markdown()}\n{plans}", image_set.approval, requested_by=refresh.started_by

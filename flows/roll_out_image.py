@@ -5,6 +5,7 @@ from functools import partial
 from typing import Literal
 
 from prefect import Flow, State, flow
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run as this_run
 
@@ -15,10 +16,11 @@ from evergold.config.models import ImageSet, ReleaseMethod
 from evergold.rollout.act import Place
 from evergold.rollout.engine import put_back_after, roll_out
 from evergold.rollout.model import Target
+from evergold.rollout.preview import describe_plan, place_of
 from evergold.validation.preflight import check_rollout, connect_for, refuse_unless_passed
 from flows.parameters import ImageSetName, ImageVersion, PoolName
 from tasks.image import approved_version
-from tasks.rollout import Board, place_of, pool_of
+from tasks.rollout import Board, pool_of
 
 log = logging.getLogger("evergold.rollout")
 
@@ -42,6 +44,7 @@ async def roll_out_image(
     pool: PoolName,
     image_version: ImageVersion,
     release_method: Literal["as planned", "opportunistic", "immediate", "scheduled"] = "as planned",
+    dry_run: bool = False,
 ) -> None:
     """Replace every host of one pool that is not on the version, without anyone losing work.
 
@@ -50,6 +53,7 @@ async def roll_out_image(
         pool: Name of the host pool, as in the image set.
         image_version: The version, x.y.z. It must have been approved.
         release_method: as planned: what the image set says. opportunistic: nobody is signed out. immediate: after a warning, now.
+        dry_run: Only write down what would be done: which hosts, in which order, and how many users are on them.
 
     """
     loaded = load_image_set(image_set)
@@ -57,6 +61,12 @@ async def roll_out_image(
     async with connect_for(loaded) as azure:
         refuse_unless_passed(await check_rollout(azure, loaded, chosen, image_version), f"The rollout to {pool}")
         method = None if release_method == "as planned" else release_method
+        if dry_run:
+            text = await describe_plan(azure, loaded, "dry-run", image_version, pool, method)
+            await acreate_markdown_artifact(
+                text, key=f"plan-{pool}", description=f"{image_version} to {pool}: a dry run"
+            )
+            return
         place = await place_for(azure, loaded, pool, image_version, method)
         board = Board(pool)
         try:

@@ -14,7 +14,8 @@ from evergold.config.models import ImageSet, ReleaseMethod, Ring
 from evergold.images.refresh import Refresh
 from evergold.rollout.hosts import is_serving
 from evergold.rollout.model import Snapshot
-from tasks.rollout import RingError, place_of, roll_out_pool, snapshot_of, target_of
+from evergold.rollout.preview import place_of, target_of
+from tasks.rollout import RingError, roll_out_pool, snapshot_of
 
 log = logging.getLogger("evergold.rollout")
 
@@ -51,7 +52,7 @@ async def bake(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) 
         log.info("Ring %s: in use until %s UTC before the next ring begins", ring.name, f"{until:%Y-%m-%d %H:%M}")
     await sleep_until(azure.clock, until)
     for pool in ring.pools:
-        place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh, pool))
+        place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh.id, refresh.version, pool))
         snapshot = await snapshot_of(place)
         now = azure.clock.now()
         silent = [h.name for h in snapshot.hosts if h.registered and not is_serving(h, place.policy, now)]
@@ -67,7 +68,9 @@ async def _ended(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring
     """When the last host of the ring was retired: noted in Azure, so that a run started again does not bake anew."""
     moments = []
     for pool in ring.pools:
-        snapshot = await snapshot_of(await place_of(azure, image_set, pool, target_of(azure, image_set, refresh, pool)))
+        snapshot = await snapshot_of(
+            await place_of(azure, image_set, pool, target_of(azure, image_set, refresh.id, refresh.version, pool))
+        )
         moments += _retirements(snapshot, refresh)
     return max(moments, default=azure.clock.now())
 

@@ -13,8 +13,9 @@ from evergold.rollout.act import Place
 from evergold.rollout.back import WayBack, roll_back_id, way_back
 from evergold.rollout.model import Target
 from evergold.rollout.observe import PoolWatch
+from evergold.rollout.preview import place_of
 from tasks.image import approved_version
-from tasks.rollout import place_of, pool_of
+from tasks.rollout import pool_of
 
 log = logging.getLogger("evergold.rollout")
 

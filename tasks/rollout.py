@@ -19,16 +19,15 @@ from prefect.deployments import arun_deployment
 
 from evergold import holds
 from evergold.azure import Azure
-from evergold.azure.ids import image_version_id
 from evergold.config.models import ImageSet, Pool, ReleaseMethod
 from evergold.images.manifest import difference
 from evergold.images.publish import Candidate, find_previous
 from evergold.images.refresh import Refresh
 from evergold.rollout.act import Place
-from evergold.rollout.engine import Tick, policy_for, ring_of, roll_out, watch_of
+from evergold.rollout.engine import Tick, ring_of, roll_out, watch_of
 from evergold.rollout.hosts import is_checked, is_new
-from evergold.rollout.model import Note, Snapshot, Target
-from evergold.rollout.plan import hosts_to_freeze
+from evergold.rollout.model import Note, Snapshot
+from evergold.rollout.preview import place_of, target_of
 from evergold.validation.checks import check_canary
 from evergold.validation.image_checks import check_source
 from evergold.validation.subject import Subject
@@ -44,53 +43,16 @@ TRIES = 3
 LOOK_EVERY_S = 2.0
 
 
-async def place_of(azure: Azure, image_set: ImageSet, pool: Pool, target: Target, method: Any = None) -> Place:
-    """Where and how a rollout of one pool acts."""
-    hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
-    return Place(azure, image_set, pool, policy_for(image_set, len(hosts), method), target)
-
-
-def target_of(azure: Azure, image_set: ImageSet, refresh: Refresh, pool: Pool) -> Target:
-    """What a rollout of the refresh's version to a pool is for."""
-    gallery, subscription = image_set.gallery, str(azure.environment.subscription_id)
-    version_id = image_version_id(
-        subscription, gallery.resource_group, gallery.name, gallery.image_definition, refresh.version
-    )
-    return Target(refresh.id, version_id, 0, pool.hosts.name_prefix)
-
-
 async def snapshot_of(place: Place) -> Snapshot:
     """One look at a pool."""
     return await watch_of(place).look()
-
-
-async def describe_plan(azure: Azure, image_set: ImageSet, refresh: Refresh) -> str:
-    """What an approval would set going, for the person who is asked: pools, hosts, users, and how they are treated."""
-    rows = []
-    for ring in image_set.rings:
-        for pool in ring.pools:
-            place = await place_of(
-                azure, image_set, pool, target_of(azure, image_set, refresh, pool), ring.release_method
-            )
-            snapshot = await snapshot_of(place)
-            hosts = hosts_to_freeze(snapshot, place.target)
-            users = sum(host.session_count for host in snapshot.hosts if host.name in hosts)
-            method, surge = place.policy.release_method, place.policy.surge
-            rows.append(f"| {ring.name} | {pool.name} | {len(hosts)} | {users} | {method} | {surge} |")
-    head = "| ring | host pool | hosts to replace | users on them now | release | extra hosts at most |"
-    table = "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
-    policy = image_set.rollout
-    return (
-        f"### What an approval sets going\n\n{table}\n\nAt least {policy.capacity_floor_percent} % of each pool's session capacity "
-        f"stays open. Old hosts are kept for {policy.retain_days} days."
-    )
 
 
 @task(name="boot canary", cache_policy=NO_CACHE)
 async def boot_canary(azure: Azure, image_set: ImageSet, refresh: Refresh, holder: str) -> str:
     """One new host on the candidate is in the first ring's first pool, in drain mode, and healthy. Returns its name."""
     pool = image_set.rings[0].pools[0]
-    target = replace(target_of(azure, image_set, refresh, pool), canary_only=True)
+    target = replace(target_of(azure, image_set, refresh.id, refresh.version, pool), canary_only=True)
     place = await place_of(azure, image_set, pool, target)
     last = await roll_out(place, holder, _log_waits(), partial(holds.standing, pool.name))
     canary = next(host for host in last.snapshot.hosts if is_new(host, target) and is_checked(host))
@@ -129,7 +91,7 @@ async def gather_evidence(
 async def remove_canary(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """No host on a rejected candidate is left. Only hosts that nobody is on and nobody can get on to are removed."""
     pool = image_set.rings[0].pools[0]
-    place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh, pool))
+    place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh.id, refresh.version, pool))
     snapshot = await snapshot_of(place)
     for host in snapshot.hosts if snapshot.complete else ():
         if not is_new(host, place.target) or host.allow_new_session or host.session_count:
