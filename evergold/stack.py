@@ -30,6 +30,8 @@ from evergold.clock import RealClock, ScaledClock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORK_POOL = "evergold"
+# Made by `make`, beside the Prefect that it belongs to. Without it the server makes its own, in ten seconds.
+EMPTY_DATABASE = Path(sys.prefix) / "prefect.db"
 SIMULATED_SECRET = "simulated-secret"  # opens nothing but the simulator, which listens on this machine only
 START_LIMIT_S = 90
 # A worker of its own on the same machine need not be gentle with the server: look for runs each second.
@@ -100,6 +102,9 @@ class Stack:
         self.simulator_url = f"https://localhost:{_free_port()}"
         shutil.copytree(REPOSITORY / "deployments", self.state / "deployments")
         port = self.prefect_url.rpartition(":")[2]
+        if EMPTY_DATABASE.exists():
+            (self.state / "prefect").mkdir()
+            shutil.copy(EMPTY_DATABASE, self.state / "prefect" / "prefect.db")
         self._run("prefect-server", _prefect("server", "start", "--host", "127.0.0.1", "--port", port))
         await self._until("prefect-server", self._server_is_up)
         self.start_worker()
