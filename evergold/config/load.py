@@ -196,7 +196,7 @@ def _location_not_published(document: Document) -> Iterator[Problem]:
 
 
 def _ring_without_a_time(document: Document) -> Iterator[Problem]:
-    if document.texts("rollout", "scheduled_start"):
+    if document.texts("rollout", "scheduled_start") or document.texts("rollout", "windows", "*", "start"):
         return
     for place, method in document.texts("rings", "*", "release_method"):
         if method == "scheduled":

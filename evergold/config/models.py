@@ -5,6 +5,7 @@ Every duration is a plain number with its unit in its name. Field descriptions a
 
 import re
 from typing import Annotated, Any, Literal, Self, get_args
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -13,6 +14,9 @@ from evergold.config.clouds import CLOUDS, Endpoints
 
 NAME_PATTERN = r"[a-z][a-z0-9-]{1,30}"
 MESSAGE_LIMIT = 260
+SIGN_OUT_MINUTES = (
+    5  # what a scheduled rollout leaves at the end of its window for those who were warned to be signed out
+)
 
 Name = Annotated[
     str,
@@ -470,6 +474,29 @@ class Approval(Part):
     expires_days: AtLeastOne = 14
 
 
+class MaintenanceWindow(Part):
+    """A time that comes every week, in which a scheduled rollout may go on."""
+
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
+        min_length=1, description="The days on which it begins."
+    )
+    start: Annotated[
+        str, Shape(r"([01][0-9]|2[0-3]):[0-5][0-9]", "is not a time of day", 'Write it in quotes, such as "22:00".')
+    ]
+    minutes: AtLeastOne = Field(description="How long it lasts; it may reach into the next days.")
+    time_zone: str = Field(description="Whose clock start is read from, such as Europe/Amsterdam.")
+
+    @model_validator(mode="after")
+    def _zone_is_known(self) -> Self:
+        if self.time_zone not in available_timezones():
+            raise problem(
+                f'"{self.time_zone}" is no time zone that is known here',
+                "Write it as the tz database names it, such as Europe/Amsterdam or America/New_York.",
+                field="time_zone",
+            )
+        return self
+
+
 class RolloutPolicy(Part):
     """How hosts are replaced. Minutes and days are real time."""
 
@@ -509,9 +536,25 @@ class RolloutPolicy(Part):
         default=None, description="For scheduled: when users may be moved, such as 2026-11-14T22:00:00+01:00."
     )
 
+    windows: tuple[MaintenanceWindow, ...] = Field(
+        default=(), description="For scheduled: when a rollout may go on; without any, from scheduled_start to its end."
+    )
+
+    @model_validator(mode="after")
+    def _windows_have_room_for_a_warning(self) -> Self:
+        least = self.warn_minutes + 2 * SIGN_OUT_MINUTES
+        for number, window in enumerate(self.windows):
+            if window.minutes < least:
+                raise problem(
+                    f"lasts {window.minutes} minutes, and nobody could be warned and signed out in it",
+                    f"Make it {least} minutes long at least, or warn_minutes shorter.",
+                    field=f"windows[{number}]",
+                )
+        return self
+
     @model_validator(mode="after")
     def _scheduled_has_a_time(self) -> Self:
-        if self.release_method == "scheduled" and self.scheduled_start is None:
+        if self.release_method == "scheduled" and self.scheduled_start is None and not self.windows:
             raise problem(
                 "is missing, and release_method is scheduled",
                 "Add when users may be moved, such as 2026-11-14T22:00:00+01:00.",

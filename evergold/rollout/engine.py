@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, time
 
 from evergold import tags
 from evergold.azure import AzureFailure
@@ -23,11 +23,13 @@ from evergold.rollout.hosts import is_back, is_new, why_failed
 from evergold.rollout.model import Action, Host, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
+from evergold.rollout.windows import Window
 
 log = logging.getLogger("evergold.rollout")
 
 TICK_S = 60
 SHORTEST_TICK_S = 10
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class RolloutHalted(Exception):  # noqa: N818  (what happened, in the operator's word)
@@ -72,6 +74,15 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
         retry_minutes=given.retry_minutes,
         waves=given.waves,
         scheduled_start=given.scheduled_start,
+        windows=tuple(
+            Window(
+                frozenset(WEEKDAYS.index(day) for day in each.days),
+                time.fromisoformat(each.start),
+                each.minutes,
+                each.time_zone,
+            )
+            for each in given.windows
+        ),
         allowed_failing_health_checks=image_set.checks.allowed_failing_health_checks,
     )
 

@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self
 
+from evergold.rollout.windows import Window
+
 ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
 
 
@@ -148,6 +150,7 @@ class Policy:
         retry_minutes: from a failure to the next try; doubled with each further one, up to `plan.LONGEST_RETRY`.
         waves: shares of the hosts, in percent, ascending to 100: the next share begins when the one before serves.
         scheduled_start: when a scheduled rollout begins.
+        windows: when it may go on from there; empty: always.
         allowed_failing_health_checks: AVD health checks that may fail on a new host.
 
     """
@@ -166,6 +169,7 @@ class Policy:
     retry_minutes: int = 5
     waves: tuple[int, ...] = (20, 60, 100)
     scheduled_start: datetime | None = None
+    windows: tuple[Window, ...] = ()
     allowed_failing_health_checks: tuple[str, ...] = ()
     strategy: Literal["surge"] = "surge"
 

@@ -39,6 +39,7 @@ What holds for all of them:
 | new hosts come, and outdated ones go, in waves: the next share begins when the one before serves | a fault meets few users |
 | after a failure it waits, longer each time, and begins again with the first share | a bad image costs little |
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
+| a scheduled rollout begins nothing that its window has no time for, and opens occupied hosts again when it ends | days are for work |
 | over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
 **Capacity** is the number of session slots on hosts that take new sessions: `max_session_limit` for each host that is running, in the
@@ -50,11 +51,12 @@ drains only if the floor would hold without it, were all such hosts back. A host
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from evergold import tags
+from evergold.config.models import SIGN_OUT_MINUTES
 from evergold.rollout.hosts import (
     OFF,
     began_at,
@@ -80,6 +82,7 @@ from evergold.rollout.hosts import (
     why_failed,
 )
 from evergold.rollout.model import Action, Host, Kind, Note, Plan, Policy, Snapshot, Target
+from evergold.rollout.windows import next_opening, open_until
 
 MOVES_USERS = ("immediate", "scheduled")
 SNAPSHOT_MAX_AGE = timedelta(minutes=5)
@@ -277,6 +280,33 @@ class View:
         return self.policy.release_method == "scheduled" and start is not None and self.now < start
 
     @property
+    def has_windows(self) -> bool:
+        """Whether there are times in which this rollout may not go on."""
+        return self.policy.release_method == "scheduled" and bool(self.policy.windows)
+
+    @cached_property
+    def closes_at(self) -> datetime | None:
+        """When the open maintenance window ends; None where none is open, or none is asked for."""
+        return open_until(self.policy.windows, self.now) if self.has_windows else None
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether no maintenance window is open, and one has to be."""
+        return self.has_windows and self.closes_at is None
+
+    @cached_property
+    def last_begin(self) -> datetime | None:
+        """Until when something may be begun in the open window, so that users can be warned and signed out before its end."""
+        if self.closes_at is None:
+            return None
+        return self.closes_at - timedelta(minutes=self.policy.warn_minutes + SIGN_OUT_MINUTES)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether there is time to begin something new."""
+        return not self.is_outside and (self.last_begin is None or self.now <= self.last_begin)
+
+    @property
     def free_slots(self) -> int:
         """Slots on serving hosts of the target version that nobody has taken and nobody is on the way to."""
         free = sum(
@@ -401,9 +431,20 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
     if view.target.canary_only or view.too_early:
         return
     yield from _retire(view)
-    if view.canary_serves:
-        yield from _drain(view)
+    if view.is_outside:
+        yield from _give_back(view)
+    elif view.canary_serves:
+        if view.may_begin:
+            yield from _drain(view)
         yield from _move_users(view)
+
+
+def _give_back(view: View) -> Iterable[Action]:
+    """Between two windows a drained host that people still work on serves again: a day is long, and the next window begins anew."""
+    occupied = {host.name for host in view.left if not is_empty(host)}
+    for action in put_back(view.snapshot, view.target):
+        if action.host in occupied:
+            yield replace(action, reason="its users are still on it, and the maintenance window is over")
 
 
 def _close_unchecked(view: View) -> Iterable[Action]:
@@ -463,7 +504,7 @@ def _bring_back(view: View) -> Iterable[Action]:
 
 def _create(view: View) -> Iterable[Action]:
     """As many as are missing, as the surge leaves room for, and as the canary allows."""
-    if view.too_early and not view.target.canary_only:
+    if (view.too_early or not view.may_begin) and not view.target.canary_only:
         return
     count = 0 if view.must_pause else min(view.allowed - len(view.good), view.room)
     reason = "it takes the place of an outdated host"
@@ -560,7 +601,9 @@ def _move_users(view: View) -> Iterable[Action]:
     for host in sorted(view.left, key=_moving_order):
         users = max(host.session_count, len(host.sessions))
         begun = _is_warned(host)
-        if not host.registered or not host.sessions or users > free or (not begun and may_begin <= 0):
+        if not host.registered or not host.sessions or users > free:
+            continue
+        if not begun and (may_begin <= 0 or not view.may_begin):
             continue
         free -= users
         may_begin -= not begun
@@ -592,7 +635,7 @@ def _warn_or_sign_out(host: Host, view: View) -> Iterable[Action]:
         return
     younger = tuple(s.id for s in host.sessions if s.created_at is not None and s.created_at > warned)
     older = tuple(s.id for s in host.sessions if s.created_at is not None and s.created_at <= warned)
-    if younger:
+    if younger and view.may_begin:
         yield Action(Kind.WARN, host.name, "they signed in after the others on it were warned", younger)
     elif older and view.now - warned >= timedelta(minutes=view.policy.warn_minutes):
         yield Action(Kind.SIGN_OUT, host.name, f"they were warned {view.policy.warn_minutes} minutes ago", older)
@@ -675,6 +718,8 @@ def _waiting_for(view: View) -> str:
         return f"the hold to be lifted: {view.target.hold}"
     if view.too_early:
         return f"the scheduled start, {view.policy.scheduled_start:%Y-%m-%d %H:%M %Z}"
+    if view.is_outside:
+        return f"the next maintenance window{_at(next_opening(view.policy.windows, view.now))}"
     coming = [host.name for host in view.good if not is_checked(host)]
     if coming:
         return f"{_listed(coming)} to come up"
@@ -717,6 +762,8 @@ def _waiting_for_hosts(view: View) -> str:
         return f"more hosts to serve: {_listed(serving)} cannot drain without falling below the capacity floor"
     if view.must_pause and view.allowed > len(view.good):
         return f"the next try, a while after the last failure{_at(view.retry_at)}"
+    if not view.may_begin:
+        return f"the end of the maintenance window{_at(view.closes_at)}: too little of it is left to begin anything"
     if view.needed > len(view.good) and view.room <= 0:
         return "room within the surge: hosts that failed, or are being deleted, take it up"
     silent = [host.name for host in view.good if host.name not in view.serving]
@@ -741,10 +788,11 @@ def _next_moment(view: View) -> datetime | None:
 
 def _moments(view: View) -> Iterable[datetime]:
     policy = view.policy
-    if policy.scheduled_start is not None and view.too_early:
-        yield policy.scheduled_start
-    if view.retry_at is not None:
-        yield view.retry_at
+    opens_at = next_opening(policy.windows, view.now) if view.has_windows else None
+    starts_at = policy.scheduled_start if view.too_early else None
+    yield from (
+        each for each in (starts_at, view.retry_at, view.closes_at, view.last_begin, opens_at) if each is not None
+    )
     for host in view.good:
         began = began_at(host)
         if began is not None and not is_checked(host):
@@ -806,6 +854,8 @@ def _outdated_note(host: Host, view: View) -> Note:
 def _serving_note(view: View) -> Note:
     if view.too_early:
         return Note("serving", "outdated; the rollout has not begun")
+    if not view.may_begin:
+        return Note("serving", "outdated; it drains in the next maintenance window")
     if not view.canary_serves:
         return Note("serving", "outdated; it stays as it is until the canary serves")
     return Note("serving", "outdated; it drains as soon as the capacity floor allows")

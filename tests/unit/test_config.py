@@ -452,6 +452,17 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_should_stand_there(
             "rings[1].release_method: is scheduled, and rollout.scheduled_start is missing. What to do: Add to rollout",
         ),
         (
+            (
+                "max_surge: 2",
+                'windows: [{ days: [sat], start: "22:00", minutes: 60, time_zone: Europe/Atlantis }]',
+            ),
+            'rollout.windows[0].time_zone: "Europe/Atlantis" is no time zone that is known here',
+        ),
+        (
+            ("max_surge: 2", 'windows: [{ days: [sat], start: "22:00", minutes: 10, time_zone: UTC }]'),
+            "rollout.windows[0]: lasts 10 minutes, and nobody could be warned and signed out in it",
+        ),
+        (
             ("max_surge: 2", "waves: [60, 20]"),
             "rollout.waves: does not ascend to 100. What to do: Write ascending shares that end with 100",
         ),

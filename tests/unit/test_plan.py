@@ -10,6 +10,7 @@ from evergold import tags
 from evergold.rollout.hosts import is_lower
 from evergold.rollout.model import Host, Kind, Plan, Policy, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, next_names, plan, pool_size, put_back, why_unfit
+from evergold.rollout.windows import Window
 from tests.support.moments import EPOCH
 from tests.support.pools import (
     LIMIT,
@@ -395,6 +396,54 @@ def test_a_scheduled_rollout_does_nothing_before_its_time_and_says_when_it_begin
     assert result.waiting_for == "the scheduled start, 2026-11-12 21:30 UTC"
     begun = decide(*FOUR_OLD, policy=replace(policy, scheduled_start=EPOCH), canary_proven=True)
     assert told(begun, Kind.CREATE) == ["pil-001"]
+
+
+NIGHTLY = replace(IMMEDIATE, release_method="scheduled")
+
+
+def closing_in(minutes: float) -> Policy:
+    """A scheduled rollout whose nightly window of four hours ends in so many minutes, or began only then if it is negative."""
+    begins = EPOCH + timedelta(minutes=minutes - 240)
+    return replace(NIGHTLY, windows=(Window(frozenset(range(7)), begins.time(), 240, "UTC"),))
+
+
+def test_outside_its_window_a_rollout_begins_nothing_and_says_when_it_goes_on() -> None:
+    result = decide(*FOUR_OLD, serving("n"), policy=closing_in(270))
+    assert (result.actions, result.until) == ((), EPOCH + timedelta(minutes=30))
+    assert result.waiting_for == "the next maintenance window, at 2026-11-12 20:30 UTC"
+    assert told(decide(*FOUR_OLD, policy=closing_in(270)), Kind.CREATE) == []
+
+
+def test_what_its_window_has_no_time_for_is_not_begun() -> None:
+    hosts = (drained("a", users=1), drained("b", users=2), serving("n"))
+    assert told(decide(*hosts, policy=closing_in(10)), Kind.WARN) == ["a", "b"]
+    late = decide(*hosts, policy=closing_in(9))
+    assert late.actions == ()
+    assert told(decide(*FOUR_OLD, serving("n"), policy=closing_in(9)), Kind.DRAIN) == []
+    assert told(decide(*FOUR_OLD, serving("n"), policy=replace(closing_in(9), surge=3)), Kind.CREATE) == []
+
+
+def test_those_who_were_warned_are_signed_out_until_the_window_ends() -> None:
+    warned = drained("a", users=1, tagged={tags.WARNED_AT: stamp(5)})
+    assert told(decide(warned, serving("n"), policy=closing_in(1)), Kind.SIGN_OUT) == ["a"]
+    over = decide(warned, serving("n"), policy=closing_in(0))
+    assert [(action.kind, action.host) for action in over.actions] == [(Kind.UNDRAIN, "a")]
+
+
+def test_between_two_windows_empty_hosts_go_and_those_with_users_serve_again() -> None:
+    occupied, theirs = drained("a", users=1), drained("b", users=1, tagged={tags.WAS_DRAINED: "r1"})
+    result = decide(occupied, theirs, vacated("c"), old("d"), serving("n"), policy=closing_in(270))
+    assert [(each.kind, each.host) for each in result.actions] == [(Kind.REMOVE_FROM_POOL, "c"), (Kind.UNDRAIN, "a")]
+
+
+def test_a_new_host_that_came_up_late_is_opened_all_the_same() -> None:
+    ready = new("n", tagged={tags.CHECKED_AT: stamp(5)})
+    assert told(decide(*FOUR_OLD, ready, policy=closing_in(270)), Kind.ALLOW_SESSIONS) == ["n"]
+
+
+def test_windows_bind_scheduled_rollouts_alone() -> None:
+    immediate = replace(closing_in(270), release_method="immediate")
+    assert told(decide(*FOUR_OLD, serving("n"), policy=immediate), Kind.DRAIN) == ["a", "b", "c", "d"]
 
 
 # --- Retiring -----------------------------------------------------------------------------------------------------------

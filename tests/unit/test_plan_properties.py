@@ -17,11 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from evergold import tags
 from evergold.rollout.model import Kind, Plan, Policy, Snapshot
 from evergold.rollout.plan import plan
+from evergold.rollout.windows import Window
 from tests.support.model_pool import Machine, ModelPool, old_machine, retained_machine
 from tests.support.moments import EPOCH
 
 TICK = 5
-PATIENCE = 600  # ticks: two days
+PATIENCE = 2000  # ticks: a week, of which some rollouts may use but four hours a day
 DESTRUCTIVE = {Kind.DRAIN, Kind.SIGN_OUT, Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE, Kind.DELETE_FAILED, Kind.CREATE}
 
 policies = st.builds(
@@ -37,6 +38,7 @@ policies = st.builds(
     retry_minutes=st.sampled_from([0, 5, 20]),
     waves=st.sampled_from([(20, 60, 100), (100,), (1, 50, 100)]),
     scheduled_start=st.just(EPOCH + timedelta(hours=2)),
+    windows=st.sampled_from([(), (Window(frozenset(range(7)), EPOCH.time(), 240, "UTC"),)]),
 )
 fates = st.lists(st.sampled_from(["good", "good", "good", "stillborn", "mute", "faulty"]), max_size=4)
 any_machine = st.integers(0, 20)
