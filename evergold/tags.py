@@ -11,6 +11,7 @@ REFRESH = "evergold-refresh"
 IMAGE_SET = "evergold-image-set"
 
 IMAGE_VERSION = "evergold-image-version"  # on snapshots and managed images: the version whose build made them
+TEMPLATE_DISK = "evergold-template-disk"  # on a template VM while a build uses it: the id of its own OS disk
 KEEP_UNTIL = "evergold-keep-until"  # on a build machine: after that the daily run removes it
 PURPOSE = "evergold-purpose"  # of a snapshot: "source-host" or "before-sysprep"
 PLAN = "evergold-plan"  # on a snapshot: "<publisher>|<product>|<name>" of the plan that its image was bought under

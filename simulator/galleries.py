@@ -111,11 +111,16 @@ class ImageVersion:
         }
         if self.end_of_life:
             publishing["endOfLifeDate"] = self.end_of_life
+        of_disk = "/microsoft.compute/disks/" in self.source.lower()
         properties: Json = {
             "publishingProfile": publishing,
             "storageProfile": {
-                "source": {"virtualMachineId": self.source} if self.source else {},
-                "osDiskImage": {"sizeInGB": 127, "hostCaching": "ReadWrite", "source": {}},
+                "source": {"virtualMachineId": self.source} if self.source and not of_disk else {},
+                "osDiskImage": {
+                    "sizeInGB": 127,
+                    "hostCaching": "ReadWrite",
+                    "source": {"id": self.source} if of_disk else {},
+                },
             },
             "safetyProfile": {
                 "reportedForPolicyViolation": False,
@@ -420,7 +425,8 @@ class Galleries:
             return self._update_version(request, existing)
         properties = request.body["properties"]
         storage = properties.get("storageProfile") or {}
-        contents, source = self._capture(definition, storage.get("source") or {})
+        of_disk = (storage.get("osDiskImage") or {}).get("source") or {}
+        contents, source = self._capture(definition, storage.get("source") or of_disk)
         version = self._build_version(request, definition, contents, source)
         definition.versions[version.version] = version
         ready = max(copy.ends for copy in version.copies)

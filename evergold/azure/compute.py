@@ -426,6 +426,12 @@ class Compute:
             raise_failed(what, label, "RunCommandFailed", result.message or result.error or "Azure gives no reason.")
         return result
 
+    async def list_scripts(self, resource_group: str, vm_name: str) -> list[tuple[str, dict[str, str]]]:
+        """The scripts that were sent to the VM, whatever became of them: name and tags."""
+        with explaining("list the scripts", f"{resource_group}/{vm_name}"):
+            commands = self._client.virtual_machine_run_commands.list_by_virtual_machine(resource_group, vm_name)
+            return [(command.name or "", dict(command.tags or {})) async for command in commands]
+
     async def wait_for_script(
         self, resource_group: str, vm_name: str, name: str, timeout_seconds: float, interval: float = 15.0
     ) -> ScriptResult:

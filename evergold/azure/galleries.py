@@ -49,7 +49,8 @@ class VersionSpec:
 
     Attributes:
         version: x.y.z.
-        source_vm_id: the generalised VM it is captured from.
+        source_vm_id: the generalised VM it is captured from; "" where it is made of a disk.
+        source_disk_id: instead of a VM: a disk whose Windows is generalised.
         regions: must contain `location`.
         end_of_life: for people to read; Azure goes on serving the version after it.
 
@@ -63,6 +64,7 @@ class VersionSpec:
     end_of_life: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     exclude_from_latest: bool = True
+    source_disk_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -310,9 +312,7 @@ def version_body(spec: VersionSpec) -> models.GalleryImageVersion:
         location=spec.location,
         tags=dict(spec.tags),
         properties=models.GalleryImageVersionProperties(
-            storage_profile=models.GalleryImageVersionStorageProfile(
-                source=models.GalleryArtifactVersionFullSource(virtual_machine_id=spec.source_vm_id)
-            ),
+            storage_profile=_version_source(spec),
             publishing_profile=models.GalleryImageVersionPublishingProfile(
                 exclude_from_latest=spec.exclude_from_latest,
                 end_of_life_date=spec.end_of_life,
@@ -331,6 +331,15 @@ def version_body(spec: VersionSpec) -> models.GalleryImageVersion:
             ),
         ),
     )
+
+
+def _version_source(spec: VersionSpec) -> models.GalleryImageVersionStorageProfile:
+    if spec.source_disk_id is None:
+        whole = models.GalleryArtifactVersionFullSource(virtual_machine_id=spec.source_vm_id)
+        return models.GalleryImageVersionStorageProfile(source=whole)
+    disk = models.GalleryDiskImageSource(id=spec.source_disk_id)
+    image = models.GalleryOSDiskImage(source=disk, host_caching="ReadWrite")
+    return models.GalleryImageVersionStorageProfile(os_disk_image=image)
 
 
 def _text(value: object) -> str:

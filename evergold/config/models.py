@@ -323,6 +323,23 @@ class SessionHostSource(Part):
         description="opportunistic: its users are waited for; immediate: they are warned, then signed out.",
     )
     wait_hours: AtLeastOne = Field(default=24, description="How long its users are waited for; then it serves again.")
+    disk: Literal["new_vm", "swap_into_template"] = Field(
+        default="new_vm",
+        description="new_vm: the build machine is made on the copied disk; swap_into_template: the disk is swapped into template_vm.",
+    )
+    template_vm: VmName | None = Field(
+        default=None, description="A VM of yours in build.resource_group, switched off; it gets its own disk back."
+    )
+
+    @model_validator(mode="after")
+    def _template_where_swapped(self) -> Self:
+        if (self.disk == "swap_into_template") is not (self.template_vm is not None):
+            raise problem(
+                "and disk do not belong together",
+                "Name template_vm with disk: swap_into_template, and only with it.",
+                field="template_vm",
+            )
+        return self
 
 
 Source = Annotated[MarketplaceSource | GalleryVersionSource | SessionHostSource, Field(discriminator="kind")]

@@ -53,6 +53,12 @@ from evergold.images.refresh import Refresh, definition_of, definition_tags
 from evergold.images.source import SourceHost
 from evergold.images.source_host import ensure_copy_disk, snapshot_name
 from evergold.images.sysprep import cause_of
+from evergold.images.template import (
+    ensure_copy_swapped_in,
+    ensure_scripts_forgotten,
+    ensure_template_returned,
+    os_disk_id,
+)
 
 log = logging.getLogger("evergold.images")
 
@@ -70,7 +76,13 @@ NETWORK_API: Final = "2023-09-01"
 
 
 async def ensure_build_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """The machine on which the image is built exists, runs, and its agent answers. One that could not be made is made anew."""
+    """The machine on which the image is built exists, runs, and its agent answers. One that could not be made is made anew.
+
+    Where a template VM lends its hardware, that is the machine: the copied disk is swapped in.
+    """
+    if refresh.template:
+        until = azure.clock.now() + lifetime(image_set)
+        await ensure_copy_swapped_in(azure, image_set, refresh, until)
     vm = await azure.compute.get_vm(image_set.build.resource_group, refresh.vm_name)
     if vm is not None:
         _assert_ours(vm, refresh)
@@ -86,11 +98,18 @@ async def ensure_build_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -
         await azure.compute.start(image_set.build.resource_group, refresh.vm_name)
     await azure.compute.wait_until_provisioned(image_set.build.resource_group, refresh.vm_name, 3600)
     await _until_agent_answers(azure, image_set, refresh)
+    if refresh.template:
+        await ensure_scripts_forgotten(azure, image_set, refresh)
 
 
 async def ensure_build_cleaned(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """Nothing of the build is left: machine, disk and network card are seen to be gone. Whatever became of the build."""
-    group, name = image_set.build.resource_group, refresh.vm_name
+    """Nothing of the build is left: machine, disk and network card are seen to be gone. Whatever became of the build.
+
+    A template VM is not the build's to delete: it has its own disk again.
+    """
+    group, name = image_set.build.resource_group, refresh.build_name
+    if refresh.template:
+        await ensure_template_returned(azure, image_set, refresh)
     vm = await azure.compute.get_vm(group, name, instance_view=False)
     if vm is not None:
         _assert_ours(vm, refresh)
@@ -166,9 +185,8 @@ async def ensure_snapshot_taken(azure: Azure, image_set: ImageSet, refresh: Refr
         if state == "Failed":
             await azure.disks.delete_snapshot(machine.resource_group, name)
         vm = await _own_vm(azure, image_set, refresh)
-        storage = vm.properties.storage_profile if vm.properties else None
-        disk = storage.os_disk.managed_disk.id if storage and storage.os_disk and storage.os_disk.managed_disk else None
-        if disk is None:
+        disk = os_disk_id(vm)
+        if not disk:
             raise StepFailure("snapshot", machine.name, "It has no managed OS disk.", "Please report this.")
         named = {**refresh.tags, tags.PURPOSE: "before-sysprep", tags.IMAGE_VERSION: refresh.version}
         await azure.disks.create_snapshot(machine.resource_group, name, image_set.location, disk, named)
@@ -186,7 +204,7 @@ async def ensure_snapshot_removed(azure: Azure, image_set: ImageSet, refresh: Re
 
 def snapshot_before_sysprep(refresh: Refresh) -> str:
     """The name of the snapshot from before sysprep."""
-    return f"{refresh.vm_name}-before-sysprep"
+    return f"{refresh.build_name}-before-sysprep"
 
 
 async def ensure_prepared(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
@@ -289,13 +307,18 @@ async def ensure_deallocated(azure: Azure, image_set: ImageSet, refresh: Refresh
 
 
 async def ensure_generalized(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """Azure knows that the machine is generalised. Only ever the machine that this refresh made, and only after the proof."""
+    """Azure knows that the machine is generalised. Only ever the machine that this refresh made, and only after the proof.
+
+    A template VM is not marked: its disk is published.
+    """
     vm = await _proven_vm(azure, image_set, refresh)
     source = SourceHost.parse(refresh.source)
     if source is not None and vm.properties is not None and vm.properties.vm_id == source.vm_id:
         raise StepFailure(
             "generalise", refresh.vm_name, "It is the session host itself, and not its copy.", "Please report this."
         )
+    if refresh.template:
+        return  # Windows on its disk is generalised; a VM that Azure has marked so could never start again
     if not status_of(vm).generalized:
         await azure.compute.generalize(image_set.build.resource_group, refresh.vm_name)
 
@@ -309,6 +332,16 @@ async def publishable_vm_id(azure: Azure, image_set: ImageSet, refresh: Refresh)
             "publish", refresh.vm_name, f"It is {status.power}, generalised: {status.generalized}.", RUN_AGAIN
         )
     return vm.id
+
+
+async def publishable_disk_id(azure: Azure, image_set: ImageSet, refresh: Refresh) -> str | None:
+    """The id of the disk to publish instead of a machine: a template's, proven and switched off. None where there is no template."""
+    if not refresh.template:
+        return None
+    vm = await _proven_vm(azure, image_set, refresh)
+    if status_of(vm).power != "deallocated":
+        raise StepFailure("publish", refresh.vm_name, f"It is {status_of(vm).power}.", RUN_AGAIN)
+    return os_disk_id(vm)
 
 
 # Parts

@@ -16,7 +16,7 @@ from evergold import tags
 from evergold.azure import Azure
 from evergold.config.models import ImageSet
 from evergold.images.build import ensure_build_cleaned, lifetime
-from evergold.images.refresh import Refresh
+from evergold.images.refresh import Refresh, template_of
 from evergold.images.source_host import PURPOSE as COPY
 
 log = logging.getLogger("evergold.images")
@@ -86,8 +86,8 @@ async def remove_leftovers(azure: Azure, image_set: ImageSet, *, dry_run: bool =
 
 def _of_refresh(refresh: str, ours: Iterable[_Found], image_set: ImageSet, now: datetime) -> Leftover:
     """All that one refresh has left. Where its machine stands, that decides; what stands alone goes by its own age."""
-    whose = Refresh(refresh, "", "", image_set.name, resumed=True)
-    names = (whose.vm_name, f"{whose.vm_name}-os", f"{whose.vm_name}-source")
+    whose = Refresh(refresh, "", "", image_set.name, resumed=True, template=template_of(image_set))
+    names = (whose.vm_name, f"{whose.build_name}-os", f"{whose.build_name}-source")
     found = [each for each in ours if each.named.get(tags.REFRESH) == refresh and each.name in names]
     machine = [each for each in found if each.kind == "machine"]
     if any(tags.KEEP in each.named for each in found):

@@ -20,7 +20,7 @@ from evergold.azure.errors import raise_failed
 from evergold.azure.galleries import Progress, Region, VersionSpec, replication_of
 from evergold.azure.pipeline import wait_until
 from evergold.config.models import RELEASE_METHODS, ImageSet, ReleaseMethod
-from evergold.images.build import publishable_vm_id
+from evergold.images.build import publishable_disk_id, publishable_vm_id
 from evergold.images.manifest import Manifest, from_tags, tag_names
 from evergold.images.refresh import Refresh, definition_of, definition_tags, latest_in
 
@@ -274,7 +274,8 @@ async def _usable_or_removed(
     failed = [region.region for region in replication_of(version).regions if region.state == "Failed"]
     if _provisioning(version) == "Failed" or failed:
         log.warning("%s failed at an earlier try: deleted, and published again", refresh.version)
-        await publishable_vm_id(azure, image_set, refresh)  # nothing is deleted that could not be made again
+        if await publishable_disk_id(azure, image_set, refresh) is None:
+            await publishable_vm_id(azure, image_set, refresh)  # nothing is deleted that could not be made again
         await azure.galleries.delete_version(definition, refresh.version)
         return None
     if _provisioning(version) != "Deleting":
@@ -300,10 +301,12 @@ async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, not
         named[tags.STARTED_BY] = refresh.started_by
     if notes.strip():
         named[tags.NOTES] = notes.strip()[:TAG_VALUE_LENGTH]
+    disk = await publishable_disk_id(azure, image_set, refresh)
     return VersionSpec(
         version=refresh.version,
         location=image_set.location,
-        source_vm_id=await publishable_vm_id(azure, image_set, refresh),
+        source_vm_id="" if disk else await publishable_vm_id(azure, image_set, refresh),
+        source_disk_id=disk,
         regions=tuple(Region(region.name, region.replicas) for region in publish.regions),
         storage_account_type=publish.storage_account_type,
         end_of_life=azure.clock.now() + timedelta(days=publish.end_of_life_days),

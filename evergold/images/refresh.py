@@ -41,6 +41,7 @@ class Refresh:
             host's VM with its GUID ("/subscriptions/...@guid").
         resumed: it had begun before.
         started_by: who asked for it; "" where nobody said so.
+        template: name of the VM that lends its hardware to the build; "" where it gets a machine of its own.
 
     """
 
@@ -50,11 +51,17 @@ class Refresh:
     image_set: str
     resumed: bool = False
     started_by: str = ""
+    template: str = ""
+
+    @property
+    def build_name(self) -> str:
+        """What the names of all that is made for the build begin with: of no refresh but this one, and at most 15 characters."""
+        return f"evg-{hashlib.sha256(self.id.encode()).hexdigest()[:10]}"
 
     @property
     def vm_name(self) -> str:
-        """The name of the machine that the image is built on: of no refresh but this one, and at most 15 characters."""
-        return f"evg-{hashlib.sha256(self.id.encode()).hexdigest()[:10]}"
+        """The name of the machine that the image is built on."""
+        return self.template or self.build_name
 
     @property
     def tags(self) -> dict[str, str]:
@@ -81,6 +88,7 @@ async def begin_refresh(azure: Azure, image_set: ImageSet, now: datetime, starte
         source=await _exact_source(azure, image_set),
         image_set=image_set.name,
         started_by=started_by.strip()[:TAG_VALUE_LENGTH],
+        template=template_of(image_set),
     )
     noted = {tags.STARTED_BY: new.started_by} if new.started_by else {}
     await azure.galleries.update_definition_tags(
@@ -150,7 +158,8 @@ def _from_tags(present: Mapping[str, str], image_set: ImageSet) -> Refresh | Non
     if not (refresh and version and source):
         return None
     started_by = present.get(tags.STARTED_BY, "")
-    return Refresh(refresh, version, source, image_set.name, resumed=True, started_by=started_by)
+    template = template_of(image_set)
+    return Refresh(refresh, version, source, image_set.name, resumed=True, started_by=started_by, template=template)
 
 
 def _unused_id(image_set: str, now: datetime, existing: list[GalleryImageVersion]) -> str:
@@ -178,6 +187,12 @@ async def _exact_source(azure: Azure, image_set: ImageSet) -> str:
             remedy="Use a resource group, gallery or image definition with a shorter name as the source.",
         )
     return exact
+
+
+def template_of(image_set: ImageSet) -> str:
+    """The template VM that the image set names; "" where it names none."""
+    source = image_set.source
+    return (source.template_vm or "") if isinstance(source, SessionHostSource) else ""
 
 
 async def choose_host(azure: Azure, image_set: ImageSet, source: SessionHostSource) -> SourceHost:

@@ -81,7 +81,7 @@ class Lender:
 
 def snapshot_name(refresh: Refresh) -> str:
     """The snapshot of the host's OS disk. Goes with the build machine."""
-    return f"{refresh.vm_name}-source"
+    return f"{refresh.build_name}-source"
 
 
 # The ensures
@@ -98,7 +98,8 @@ async def ensure_source_copied(azure: Azure, image_set: ImageSet, refresh: Refre
     if lender is None:
         return
     group = image_set.build.resource_group
-    if await azure.compute.get_vm(group, refresh.vm_name, instance_view=False) is not None:
+    built = await azure.compute.get_vm(group, refresh.vm_name, instance_view=False)
+    if built is not None and (built.tags or {}).get(tags.REFRESH) == refresh.id:
         await ensure_source_returned(azure, image_set, refresh)  # the copy has become a machine
         return
     if await _copy(azure, group, refresh) == "done" and not await _is_on_loan(lender):
@@ -161,7 +162,7 @@ async def ensure_copy_disk(
     azure: Azure, image_set: ImageSet, refresh: Refresh
 ) -> tuple[AttachedDisk, PurchasePlan | None]:
     """A disk made from the snapshot, for the build machine to boot from; and the plan that the host's image was bought under."""
-    group, name = image_set.build.resource_group, f"{refresh.vm_name}-os"
+    group, name = image_set.build.resource_group, f"{refresh.build_name}-os"
     snapshot = await _own_snapshot(azure, group, refresh)
     if snapshot is None or not snapshot.id:
         raise_failed(

@@ -21,14 +21,17 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from azure.mgmt.compute.models import VirtualMachine
+
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import MarketplaceImage
 from evergold.azure.galleries import Definition
 from evergold.azure.ids import ResourceId, same
 from evergold.config.models import GalleryVersionSource, ImageSet, MarketplaceSource, SessionHostSource
-from evergold.images.refresh import choose_host
+from evergold.images.refresh import choose_host, current_refresh, template_of
 from evergold.images.source import NoSourceHostError, SourceHost, capacity_without, policy_of
+from evergold.images.template import is_lent, why_in_use
 from evergold.rollout.model import Host, Snapshot
 from evergold.rollout.observe import PoolWatch
 from evergold.validation.verdicts import Check, Verdict
@@ -53,6 +56,8 @@ def looks_at_image(azure: Azure, image_set: ImageSet) -> list[tuple[str, Look]]:
     ]
     if image_set.publish.managed_image is not None:
         looks.append(("managed image", partial(check_managed_image, azure, image_set)))
+    if template_of(image_set):
+        looks.append(("template VM", partial(check_template, azure, image_set)))
     if isinstance(image_set.source, SessionHostSource):
         looks.append(("isolation of the build subnet", partial(check_isolation, azure, image_set)))
     else:
@@ -211,6 +216,41 @@ def _whole(publisher: str | None, product: str | None, name: str | None) -> tupl
     return (publisher, product, name) if publisher and product and name else None
 
 
+async def check_template(azure: Azure, image_set: ImageSet) -> list[Check]:
+    """The template VM is there, free, of the build's security type, and on the build's subnet."""
+    group, name = image_set.build.resource_group, template_of(image_set)
+    check, threshold = "template VM", "free, and fits the build"
+    vm = await azure.compute.get_vm(group, name)
+    if vm is None or vm.properties is None:
+        missing = f"There is no VM {name} in {group}."
+        return [_check(check, "fail", missing, threshold, "Make it, or correct source.template_vm.")]
+    refresh = await current_refresh(azure, image_set)
+    used = "" if refresh is not None and is_lent(vm, refresh) else why_in_use(vm)
+    if used:
+        return [_check(check, "fail", f"{name}: {used}", threshold, "Deallocate it, or wait until it is free.")]
+    security = vm.properties.security_profile.security_type if vm.properties.security_profile else None
+    if (_text(security) or "Standard") != image_set.build.security_type:
+        text = (
+            f"{name} has security type {_text(security) or 'Standard'}, and the build {image_set.build.security_type}."
+        )
+        return [
+            _check(check, "fail", text, threshold, "Use a template of the same type, or correct build.security_type.")
+        ]
+    subnets = await _subnets_of(azure, [vm])
+    if any(not same(each, image_set.build.subnet_id) for each in subnets):
+        text = f"{name} is not on the build's subnet, but on {', '.join(sorted(subnets))}."
+        return [
+            _check(
+                check,
+                "fail",
+                text,
+                threshold,
+                "Move it there, or correct build.subnet_id: isolation is judged by that.",
+            )
+        ]
+    return [_check(check, "pass", f"{name} is switched off, and on the build's subnet.", threshold)]
+
+
 # Where it goes
 
 
@@ -225,6 +265,11 @@ async def check_managed_image(azure: Azure, image_set: ImageSet) -> list[Check]:
             "and session hosts then need image sets of their own."
         )
         return [_check(name, "fail", measured, threshold, remedy)]
+    if template_of(image_set):
+        measured = (
+            "publish.managed_image asks for one, and a template VM is never marked as generalised, which that needs."
+        )
+        return [_check(name, "fail", measured, threshold, "Set source.disk: new_vm, or leave managed_image out.")]
     if wanted is not None and await azure.arm.resource_group(wanted.resource_group) is None:
         missing = f"There is no resource group {wanted.resource_group}."
         return [_check(name, "fail", missing, "exists", "Create it, or correct publish.managed_image.resource_group.")]
@@ -353,7 +398,13 @@ async def _host_subnets(azure: Azure, image_set: ImageSet) -> set[str]:
     source = image_set.source
     if not isinstance(source, SessionHostSource):
         return subnets
-    for vm in await azure.compute.list_vms(source.hosts_resource_group):
+    return subnets | await _subnets_of(azure, await azure.compute.list_vms(source.hosts_resource_group))
+
+
+async def _subnets_of(azure: Azure, vms: list[VirtualMachine]) -> set[str]:
+    """The subnets that these machines have network cards in."""
+    subnets: set[str] = set()
+    for vm in vms:
         profile = vm.properties.network_profile if vm.properties else None
         for card in (profile.network_interfaces if profile else None) or []:
             found = await azure.arm.network_card(card.id or "")

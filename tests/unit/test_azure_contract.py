@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ import pytest
 from pydantic import SecretStr
 
 from evergold.azure import Azure, AzureFailure
-from evergold.azure.compute import ExtensionSpec, GalleryImage, MarketplaceImage, PurchasePlan, Script, VmSpec
+from evergold.azure.compute import (
+    AttachedDisk,
+    ExtensionSpec,
+    GalleryImage,
+    MarketplaceImage,
+    PurchasePlan,
+    Script,
+    VmSpec,
+)
 from evergold.azure.galleries import Definition, Region, VersionSpec
 from tests.contracts.checkers import FOLDER, why_not_python
 from tests.support.moments import EPOCH
@@ -33,6 +42,7 @@ DEFINITION = Definition("rg", "gallery", "win11")
 MARKET = MarketplaceImage("MicrosoftWindowsDesktop", "windows-11", "win11-25h2-avd", "26200.1.1")
 PLAN = PurchasePlan("MicrosoftWindowsDesktop", "windows-11", "win11-25h2-avd")
 VERSION = VersionSpec("1.2.0", "westeurope", VM_ID, (Region("westeurope", 2),), end_of_life=EPOCH, tags=TAGS)
+OF_DISK = replace(VERSION, source_vm_id="", source_disk_id=DISK)
 SCRIPT = Script("clean", "Get-Date", "westeurope", {"a": "b"}, {"token": SECRET}, "keeper", SECRET, tags=TAGS)
 JOIN = ExtensionSpec("join", "westeurope", "Microsoft.Powershell", "DSC", "2.73", {"x": 1}, {"t": SECRET}, tags=TAGS)
 
@@ -43,7 +53,9 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def vm(
-    image: GalleryImage | MarketplaceImage, plan: PurchasePlan | None = None, security: Any = "TrustedLaunch"
+    image: GalleryImage | MarketplaceImage | AttachedDisk,
+    plan: PurchasePlan | None = None,
+    security: Any = "TrustedLaunch",
 ) -> VmSpec:
     return VmSpec(
         "desk-01", "rg", "westeurope", "Standard_D4ds_v5", SUBNET, image, "keeper", SECRET, security, TAGS, plan
@@ -56,6 +68,9 @@ WRITES: dict[str, Callable[[Azure], Awaitable[Any]]] = {
     "VM tags": lambda a: a.compute.update_vm_tags("rg", "desk-01", TAGS),
     "extension": lambda a: a.compute.begin_put_extension("rg", "desk-01", JOIN),
     "script": lambda a: a.compute.begin_script("rg", "desk-01", SCRIPT),
+    "copied VM": lambda a: a.compute.begin_create_vm(vm(AttachedDisk(DISK), PLAN)),
+    "managed image": lambda a: a.images.create_image_from_vm("rg", "i", "westeurope", VM_ID, TAGS),
+    "version of a disk": lambda a: a.galleries.begin_create_version(DEFINITION, OF_DISK),
     "snapshot": lambda a: a.disks.create_snapshot("rg", "s", "westeurope", DISK, TAGS),
     "disk": lambda a: a.disks.create_disk_from_snapshot("rg", "d", "westeurope", DISK, TAGS),
     "version": lambda a: a.galleries.begin_create_version(DEFINITION, VERSION),

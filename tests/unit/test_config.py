@@ -429,6 +429,10 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_should_stand_there(
             "Known choices: immediate, opportunistic, scheduled.",
         ),
         (
+            ("publish:\n", "publish:\n  managed_image: {resource_group: rg, name_pattern: always-the-same}\n"),
+            'publish.managed_image.name_pattern: "always-the-same" cannot name managed images. What to do: Use up to 40',
+        ),
+        (
             ("kind: marketplace", "kind: marketplac"),
             'source.kind: "marketplac" is not one of the choices. What to do: Did you mean "marketplace"? '
             "Known choices: gallery_version, marketplace, session_host.",
