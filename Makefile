@@ -21,8 +21,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.dev ## what takes too long for every day: a death after each write of a rollout
-	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py
+soak: $(VENV)/.dev ## what takes too long for every day: a death after each write of a rollout, and ten thousand storms
+	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py tests/storm
 
 bench: $(VENV)/.dev ## ratios, each measured in one run
 	for each in bench/*.py; do $(BIN)/python $$each || exit 1; done

@@ -166,6 +166,7 @@ class Promises(Part):
 
     floor_percent: int = Field(80, ge=0, le=100)
     warn_minutes: float = 5
+    lease_tag: str = "evergold-lease"  # of a host pool: whoever wrote it last may change the hosts, and nobody else
 
 
 class Scenario(Part):

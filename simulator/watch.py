@@ -11,7 +11,7 @@ number of what must always hold:
 | I3 | sign somebody out twice within a day, or while a host of the same image as the one they lose still takes people |
 | I5 | touch a machine that was put under protection, or its record in the pool |
 | I6 | make a machine under a name that another had, or that the pool still lists for another |
-| I7 | change hosts of a resource group in turns with another caller: once another has begun, the first has to stay away |
+| I7 | change hosts of a resource group while another caller has a pool there, by the tag in which the scenario's promises say so |
 | I8 | open a host that was in drain mode before anybody came; `suspended` tells which hosts that were open are closed still |
 
 A caller knows of a host's death only once its heartbeat is too old, and reads may be a minute old. So a host counts as capacity for
@@ -84,9 +84,7 @@ class Watch:
         self._at_first: dict[str, bool] = {}  # whether a host that was there at the start took people, by vmId
         self._opened: set[str] = set()  # vmIds of hosts that somebody has opened since
         self._names: dict[str, str] = {}  # the vmId that first had a name
-        self._turns: dict[
-            str, list[str]
-        ] = {}  # who has changed hosts of a resource group, in the order in which they came
+        self._leases: dict[str, tuple[str, str]] = {}  # by resource group, the value of the tag and whoever wrote it
         self._signed_out: dict[tuple[str, str], datetime] = {}
         self._homeless: dict[tuple[str, str], datetime] = {}
         self._free: dict[str, deque[tuple[datetime, dict[str, int]]]] = defaultdict(deque)
@@ -115,7 +113,7 @@ class Watch:
             return
         if touched.vm_ids & self.protected:
             self._break("I5", f"touches {touched.name}, which nobody may touch")
-        self._take_turns(touched, news.caller)
+        self._keep_away(touched, news.caller)
 
     def _ended(self, news: Answered) -> None:
         touched = self._touched(news.path)
@@ -126,6 +124,7 @@ class Watch:
         if self._touching is not None and self._touching.host is not None and news.method == "DELETE":
             self._forgotten(self._touching.host)
         self._room_is_left()
+        self._note_lease(news.caller)
         self._asked = self._touching = None
 
     def _touched(self, path: str) -> Touched | None:
@@ -258,12 +257,20 @@ class Watch:
             if listed is not None and listed.vm_id != machine.vm_id:
                 self._break("I6", f"makes {machine.name}, and {pool.name} lists another machine of that name")
 
-    def _take_turns(self, touched: Touched, caller: str) -> None:
-        turns = self._turns.setdefault(touched.group, [])
-        if caller in turns[:-1]:
-            self._break("I7", f"changes {touched.name}, and {turns[-1]} is at work there by now")
-        elif caller not in turns:
-            turns.append(caller)
+    def _keep_away(self, touched: Touched, caller: str) -> None:
+        _, holder = self._leases.get(touched.group, ("", caller))
+        if holder != caller:
+            self._break("I7", f"changes {touched.name}, and {holder} has the pool")
+
+    def _note_lease(self, caller: str) -> None:
+        """Whoever changes the tag has the pool from then on; nobody has it where the tag is not there."""
+        tag = self._cloud.scenario.promises.lease_tag
+        for pool in self._cloud.desktop.pools.values():
+            group, value = pool.group.lower(), pool.tags.get(tag, "")
+            if not value:
+                self._leases.pop(group, None)
+            elif self._leases.get(group, ("", ""))[0] != value:
+                self._leases[group] = value, caller
 
     def _opened_or_shut(self, host: SessionHost) -> None:
         if not host.allow_new_session:

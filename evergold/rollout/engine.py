@@ -29,6 +29,7 @@ log = logging.getLogger("evergold.rollout")
 
 TICK_S = 60
 SHORTEST_TICK_S = 10
+CONFIRM_AFTER_S = 10
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -119,6 +120,9 @@ async def _begin(place: Place) -> Place:
     """Freezes what this rollout replaces, once: the size of the pool and the hosts. Later starts find it done."""
     snapshot = await _fit_look(place)
     target = _known_of(place.target, snapshot)
+    if not target.canary_only and target.size == 0:
+        snapshot = await _confirmed(place, snapshot)
+        target = _known_of(place.target, snapshot)
     if target.canary_only or target.size > 0:
         size = target.size or pool_size(snapshot, target)
         return place.aiming_at(replace(target, size=size))
@@ -150,6 +154,25 @@ async def _fit_look(place: Place) -> Snapshot:
         await place.azure.clock.sleep(TICK_S)
 
 
+async def _confirmed(place: Place, snapshot: Snapshot) -> Snapshot:
+    """A look that shows the same pool as the one before it: what is frozen stays so, and a list can be cut short or old."""
+    while True:
+        await place.azure.clock.sleep(CONFIRM_AFTER_S)
+        again = await _fit_look(place)
+        if _who_is_there(again) == _who_is_there(snapshot):
+            return again
+        log.warning("%s: two looks at it do not show the same hosts; it is looked at again", place.pool.name)
+        snapshot = again
+
+
+def _who_is_there(snapshot: Snapshot) -> set[tuple[str, str, str | None, bool, bool]]:
+    """What freezing goes by, of each host."""
+    return {
+        (host.name, host.vm_id, host.image_version_id, host.registered, tags.KEEP in host.tags)
+        for host in snapshot.hosts
+    }
+
+
 def _known_of(target: Target, snapshot: Snapshot) -> Target:
     """The target with what the pool's tags say of it by now."""
     pool_tags = snapshot.pool.tags
@@ -169,6 +192,7 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
 
 async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
+    was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
         held = await lease.keep(place.azure, place.pool_id, held)
         snapshot = await watch.look()
@@ -181,11 +205,12 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> 
         await _note_capacity(place, snapshot, decided)
         tick = Tick(clock.now(), snapshot, decided, done)
         await report(tick)
-        if decided.done:
+        if decided.done and was_done:
             return tick
+        was_done = decided.done
         if decided.halted and not decided.actions:
             raise RolloutHalted(decided.halted)
-        await clock.sleep(_pause_s(decided, clock.now()))
+        await clock.sleep(CONFIRM_AFTER_S if was_done else _pause_s(decided, clock.now()))
 
 
 def _pause_s(decided: Plan, now: datetime) -> float:

@@ -22,7 +22,7 @@ A new host goes through these; it is in drain mode until it has been checked:
 | ready | healthy, not checked | its checks have passed |
 | checked | checked, in drain mode | it has been healthy for `min_ready_minutes` since: then it is opened to users |
 | serving | not in drain mode | it stays |
-| failed | not up in time, or silent as long | nobody is on it: then it is deleted, within the failure budget |
+| failed | not up in time, or silent as long | it is shut and nobody is on it: then it is deleted, within the failure budget |
 
 In a roll back the hosts that are retained on the target version come first: switched on all at once, since their quota, addresses and
 names are there already, and registered again. From there on each is as a new host, but that one which fails is switched off and kept.
@@ -346,7 +346,7 @@ def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime)
         return f"a whole look at the pool: {snapshot.problem}"
     if abs(now - snapshot.taken_at) > SNAPSHOT_MAX_AGE:
         return f"a fresh look at the pool: the last one is of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC"
-    if target.size > 0 and not any(host.registered for host in snapshot.hosts):
+    if target.size > 0 and not any(host.registered for host in snapshot.hosts) and not _may_be_empty(snapshot, target):
         return "a believable look at the pool: Azure shows no host in it at all"
     fresh_after = now - timedelta(minutes=policy.heartbeat_max_age_minutes)
     headless = [
@@ -363,6 +363,16 @@ def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime)
             "not in the resource group that the image set names for the pool's hosts"
         )
     return ""
+
+
+def _may_be_empty(snapshot: Snapshot, target: Target) -> bool:
+    """Whether no machine that is there should be in the pool: all are retired, on their way out, or new and not in it yet.
+
+    So it is where the last new host of a small pool died, and had to be removed.
+    """
+    return bool(snapshot.hosts) and all(
+        is_retired(host) or is_going(host) or (is_new(host, target) and not is_checked(host)) for host in snapshot.hosts
+    )
 
 
 def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
@@ -455,9 +465,16 @@ def _close_unchecked(view: View) -> Iterable[Action]:
 
 
 def _delete_failed(view: View) -> Iterable[Action]:
-    """Failed hosts go once nobody is on them, so that others can be tried in their room. What was made earlier is kept."""
+    """Failed hosts go once nobody is on them or can get on to them, so that others can be tried in their room.
+
+    What was made earlier is kept.
+    """
     for host in view.fresh:
-        if host.name in view.failures and is_empty(host):
+        if host.name not in view.failures:
+            continue
+        if host.registered and host.allow_new_session and is_checked(host):
+            yield Action(Kind.DRAIN, host.name, f"it has failed: {view.failures[host.name]}")
+        elif is_empty(host):
             kind = Kind.GIVE_UP if is_back(host, view.target) else Kind.DELETE_FAILED
             yield Action(kind, host.name, view.failures[host.name])
 
@@ -574,7 +591,8 @@ def _may_go_at(host: Host, view: View) -> datetime:
 
 def _is_reserve(host: Host, view: View) -> bool:
     """Whether a drained host is worth keeping: other hosts died, the floor is broken, and this one could serve again."""
-    return view.capacity < view.floor and is_usable(host, view.policy, view.now)
+    never_ours = tags.WAS_DRAINED in host.tags  # nobody here will open it
+    return not never_ours and view.capacity < view.floor and is_usable(host, view.policy, view.now)
 
 
 def _drain(view: View) -> Iterable[Action]:

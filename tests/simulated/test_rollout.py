@@ -1,19 +1,25 @@
 """The engine moving a pool to a version: real clients, the simulated Azure, virtual time, and the world's own account at the end."""
 
 import asyncio
+import json
 import os
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
 from evergold import tags
+from evergold.azure import Azure
 from evergold.rollout import lease
 from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, put_back_after, roll_out
 from evergold.rollout.retire import delete, expired, why_kept
 from simulator.scenario import load
+from tests.support.asgi_transport import AsgiTransport
 from tests.support.rollouts import GROUP, ME, NEW, ignore, place, world
-from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+from tests.support.simulated import Killed, Simulated, environment_of, simulated, small_image_set
 
 # A death after each write of a rollout takes minutes: every third of them here, all of them with EVERGOLD_SOAK (make soak).
 EVERY_WRITE = 6
@@ -200,6 +206,41 @@ def test_what_a_killed_rollout_left_in_drain_mode_is_put_back_by_its_hook() -> N
         await put_back_after(place(world), ME)
         assert old_hosts(world) == {"pil-001": True, "pil-002": True}
         assert tags.LEASE not in next(iter(world.cloud.desktop.pools.values())).tags
+
+    simulated(body, **world())
+
+
+class CutsShort:
+    """A wire on which chosen looks at a resource group's machines and at a pool's hosts lack one name."""
+
+    def __init__(self, wire: Any, looks: range, name: str) -> None:
+        self._wire, self._looks, self._name = wire, looks, name
+        self._seen: Counter[str] = Counter()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def cut(message: Any) -> None:
+            ending = scope["path"].rpartition("/")[2]
+            if message["type"] == "http.response.body" and ending in ("virtualMachines", "sessionHosts"):
+                self._seen[scope["path"]] += 1
+                if self._seen[scope["path"]] in self._looks:
+                    body = json.loads(message["body"])
+                    body["value"] = [each for each in body["value"] if not each["name"].endswith(self._name)]
+                    message = message | {"body": json.dumps(body).encode()}
+            await send(message)
+
+        await self._wire(scope, receive, cut)
+
+
+@pytest.mark.parametrize("first", [1, 2, 9, 20])
+def test_a_list_that_was_cut_short_leaves_no_host_out(first: int) -> None:
+    """Neither when the hosts to replace are frozen, nor when nothing seems to be left to do."""
+
+    async def body(world: Simulated) -> None:
+        scenario = world.cloud.scenario
+        short = AsgiTransport(CutsShort(world.wire, range(first, first + 1), "pil-001"))
+        async with Azure.connect(environment_of(scenario), short, world.azure.clock) as azure:
+            await roll_out(replace(place(world), azure=azure), ME, ignore)
+        assert_replaced(world)
 
     simulated(body, **world())
 

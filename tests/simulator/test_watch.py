@@ -5,6 +5,8 @@ import pytest
 from tests.simulator.test_compute import put
 from tests.simulator.test_compute import vm_path as build_vm
 from tests.simulator.test_desktop import (
+    GROUP,
+    POOL,
     USER,
     a_world,
     call,
@@ -164,12 +166,23 @@ def test_a_name_that_another_machine_had_is_not_given_again() -> None:
     assert broken(world) == ["I6"]
 
 
-def test_two_callers_do_not_take_turns() -> None:
+def test_while_somebody_has_the_pool_nobody_else_changes_its_hosts() -> None:
     world = a_world(hosts=5)
     tokens = {name: world.cloud.entra.token_for(name) for name in ("ada", "bob")}
-    for caller in ("ada", "bob", "bob", "ada"):
-        headers = {"authorization": f"Bearer {tokens[caller]}"}
-        world.send("PATCH", vm_path(world, "pil-001"), {"tags": {}}, headers)
+
+    def change(caller: str, path: str, tags: dict[str, str]) -> None:
+        world.send("PATCH", path, {"tags": tags}, {"authorization": f"Bearer {tokens[caller]}"})
+
+    pool, machine = world.path(GROUP, POOL), vm_path(world, "pil-001")
+    change("ada", pool, {"evergold-lease": "ada's"})
+    change("ada", machine, {})
+    assert broken(world) == []
+    change("bob", machine, {})
+    assert broken(world) == ["I7"]
+    change("bob", pool, {"evergold-lease": "bob's"})
+    change("bob", machine, {})
+    change("bob", pool, {})
+    change("ada", machine, {})
     assert broken(world) == ["I7"]
 
 

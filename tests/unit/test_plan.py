@@ -135,9 +135,9 @@ ROWS = [
     ),
     ("a new host whose checks never end is deleted", new("n", created_at=ago(151)), Kind.DELETE_FAILED, "failed"),
     (
-        "a new host that fell silent long ago is deleted",
+        "a new host that fell silent long ago is shut",
         serving("n", last_heartbeat=ago(91)),
-        Kind.DELETE_FAILED,
+        Kind.DRAIN,
         "failed",
     ),
     ("a new host that is being deleted is waited for", new("n", provisioning_state="Deleting"), None, "deleting"),
@@ -479,6 +479,13 @@ def test_an_empty_host_stays_as_a_reserve_while_the_pool_is_below_its_floor() ->
     assert "reserve" in result.notes["a"].reason
 
 
+def test_a_host_that_was_in_drain_mode_before_is_no_reserve() -> None:
+    dead = serving("n2", last_heartbeat=ago(20))
+    never_ours = drained("a", tagged={tags.EMPTY_SINCE: stamp(30), tags.WAS_DRAINED: "r1"})
+    result = decide(never_ours, old("b"), old("c"), serving("n1"), dead, size=5)
+    assert told(result, Kind.REMOVE_FROM_POOL) == ["a"]
+
+
 def test_a_retired_host_that_somebody_switched_on_again_is_left_alone() -> None:
     assert decide(replace(retired("a"), power="running"), serving("n")).actions == ()
 
@@ -668,6 +675,22 @@ def test_an_unchecked_host_that_the_broker_opened_is_no_capacity() -> None:
 
 def test_a_failed_host_with_somebody_on_it_is_not_deleted() -> None:
     assert told(decide(*FOUR_OLD, serving("n", last_heartbeat=ago(91), session_count=1)), Kind.DELETE_FAILED) == []
+
+
+def test_a_failed_host_that_takes_people_is_shut_before_it_is_deleted() -> None:
+    lost = serving("n", last_heartbeat=ago(91))
+    assert told(decide(*FOUR_OLD, lost), Kind.DRAIN) == ["n"]
+    assert told(decide(*FOUR_OLD, lost), Kind.DELETE_FAILED) == []
+    assert told(decide(*FOUR_OLD, replace(lost, allow_new_session=False)), Kind.DELETE_FAILED) == ["n"]
+
+
+def test_where_the_last_new_host_of_a_pool_died_another_is_made() -> None:
+    nobody_left = decide(retired("a"), size=1, failures_before=1, spent_names=("pil-001",), last_failure=ago(60))
+    assert told(nobody_left, Kind.CREATE) == ["pil-002"]
+    on_its_way = new("pil-002", registered=False, provisioning_state="Creating")
+    assert "pil-002 to come up" in decide(retired("a"), on_its_way, size=1).waiting_for
+    gone_from_the_list = decide(retired("a"), replace(serving("pil-002"), registered=False), size=1)
+    assert "no host in it at all" in gone_from_the_list.waiting_for
 
 
 def test_a_new_host_that_sleeps_has_not_failed() -> None:
