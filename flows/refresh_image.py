@@ -15,12 +15,12 @@ from evergold.config.load import load_image_set
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh
-from evergold.rollout.preview import describe_plan
 from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName, Words
 from tasks import image, report, rollout
 from tasks.approval import Question, ask, requester
 from tasks.rings import roll_out_rings
+from tasks.rollout import RingError
 
 log = logging.getLogger("evergold.refresh")
 
@@ -49,7 +49,11 @@ async def refresh_image(
         decision = candidate.decision or await decide(azure, loaded, refresh, candidate)
         if decision.approved:
             await wait_for_chosen_time(azure, decision)
-            await roll_out_rings(azure, loaded, refresh, decision.release_method or None)
+            try:
+                await roll_out_rings(azure, loaded, refresh, decision.release_method or None)
+            except RingError as stopped:
+                await report.write_report(azure, loaded, refresh, decision, str(stopped))
+                raise
             await image.promote(azure, loaded, refresh, decision.digest)
             await report.write_report(azure, loaded, refresh, decision)
         else:
@@ -68,11 +72,8 @@ async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate:
             f"{evidence.to_markdown()}\nWhat to do: where the cause is not in the image, mend it and start this run again, and it "
             f"checks again; otherwise start a new run that gives up {refresh.id}, which rejects this version and builds the next."
         )
-    plans = await describe_plan(azure, image_set, refresh.id, refresh.version)
     log.info("Waiting for an approval of %s %s on evidence %s", image_set.name, candidate.version, evidence.digest[:12])
-    question = Question(
-        evidence.digest, f"{evidence.to_markdown()}\n{plans}", image_set.approval, requested_by=refresh.started_by
-    )
+    question = Question(evidence.digest, evidence.to_markdown(), image_set.approval, requested_by=refresh.started_by)
     answer = await ask(question, azure.clock.now())
     made = Decision(
         approved=answer.approved,

@@ -14,12 +14,13 @@ from evergold.azure import Azure
 from evergold.config.load import load_image_set
 from evergold.config.models import ImageSet, ReleaseMethod
 from evergold.rollout.act import Place
-from evergold.rollout.engine import put_back_after, roll_out
+from evergold.rollout.engine import Tick, put_back_after, roll_out
 from evergold.rollout.model import Target
 from evergold.rollout.preview import describe_plan, place_of
 from evergold.validation.preflight import check_rollout, connect_for, refuse_unless_passed
 from flows.parameters import ImageSetName, ImageVersion, PoolName
 from tasks.image import approved_version
+from tasks.record import Record
 from tasks.rollout import Board, pool_of
 
 log = logging.getLogger("evergold.rollout")
@@ -68,11 +69,17 @@ async def roll_out_image(
             )
             return
         place = await place_for(azure, loaded, pool, image_version, method)
-        board = Board(pool)
+        board, record = Board(pool), Record(pool, place.target)
+
+        async def report(tick: Tick) -> None:
+            await board.show(tick)
+            await record.note(tick)
+
         try:
-            last = await roll_out(place, str(this_run.id), board.show, partial(holds.standing, pool))
+            last = await roll_out(place, str(this_run.id), report, partial(holds.standing, pool))
         finally:
             await board.close()
+            await record.close()
     log.info("%s: done, %d hosts replaced", pool, last.plan.total)
 
 

@@ -1,62 +1,115 @@
-"""The report of a refresh: what was done to whom, read from Azure, where it all stands, and written as an artifact."""
+"""The report of a refresh: what was done to whom and where it all stands, read from Azure and from what was kept with the runs.
 
+One document, written three times: as an artifact to read in the UI with a picture beside it, as JSON with its digest, and as a page that
+can be opened anywhere. It is written when a refresh ends, well or not.
+"""
+
+import base64
 import logging
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 from prefect import task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from evergold import tags
 from evergold.azure import Azure
-from evergold.config.models import ImageSet, Pool
+from evergold.config.models import ImageSet, Pool, Ring
 from evergold.images.publish import Decision
 from evergold.images.refresh import Refresh
 from evergold.rollout.model import Host, Snapshot
 from evergold.rollout.observe import PoolWatch
+from evergold.rollout.preview import target_of
+from evergold.validation.page import page
+from evergold.validation.pictures import picture_of
+from evergold.validation.report import Approval, PoolStory, Report, Retained, treated
+from evergold.validation.timeline import lanes
+from tasks.record import evidence_of, slug, timeline_of
 
 log = logging.getLogger("evergold.report")
 
-
-@dataclass(frozen=True)
-class PoolReport:
-    """How one pool came through."""
-
-    pool: str
-    on_version: int
-    hosts: int
-    retained: tuple[tuple[str, str], ...]
-    warned: int
-    moved: int
-    lowest_capacity: str
+FOLDER_VARIABLE = "EVERGOLD_REPORTS"
+FOLDER = ".evergold/reports"
 
 
 @task(name="report", cache_policy=NO_CACHE)
-async def write_report(azure: Azure, image_set: ImageSet, refresh: Refresh, decision: Decision) -> str:
-    """Writes the report of a finished refresh. Returns its text."""
-    reports = [await _report_on(azure, refresh, pool, image_set) for ring in image_set.rings for pool in ring.pools]
-    text = _markdown(image_set, refresh, decision, reports)
-    await acreate_markdown_artifact(text, key=f"refresh-{image_set.name}", description=f"Refresh {refresh.id}")
-    log.info("The report is written")
+async def write_report(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, decision: Decision, problem: str = ""
+) -> str:
+    """Writes the report of a refresh that has ended; `problem` says why, where it stopped. Returns the text in the UI."""
+    report = await compose(azure, image_set, refresh, decision, problem)
+    written = save(report)
+    text = markdown(report, written)
+    await acreate_markdown_artifact(text, key=f"refresh-{slug(image_set.name)}", description=f"Refresh {refresh.id}")
+    picture = base64.b64encode(picture_of(report).encode()).decode()
+    await acreate_image_artifact(
+        f"data:image/svg+xml;base64,{picture}",
+        key=f"picture-{slug(image_set.name)}",
+        description=f"Refresh {refresh.id}: {report.headline}",
+    )
+    log.info("The report is written: %s", written)
     return text
 
 
-async def _report_on(azure: Azure, refresh: Refresh, pool: Pool, image_set: ImageSet) -> PoolReport:
+async def compose(azure: Azure, image_set: ImageSet, refresh: Refresh, decision: Decision, problem: str = "") -> Report:
+    """Everything that is known of a refresh, as one document."""
+    stories = [
+        await _story(azure, image_set, refresh, ring, pool, decision) for ring in image_set.rings for pool in ring.pools
+    ]
+    return Report(
+        image_set=image_set.name,
+        version=refresh.version,
+        refresh=refresh.id,
+        source=refresh.source,
+        written_at=azure.clock.now(),
+        problem=problem,
+        approval=Approval(
+            by=decision.by,
+            at=decision.at,
+            digest=decision.digest,
+            reason=decision.reason,
+            given_from=decision.given_from,
+        ),
+        evidence=await evidence_of(image_set.name, decision.digest),
+        pools=tuple(stories),
+    )
+
+
+def save(report: Report) -> Path:
+    """Writes the page and the JSON beside it into the reports folder ($EVERGOLD_REPORTS). Returns the page's path."""
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or FOLDER).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{report.refresh}.html"
+    path.with_suffix(".json").write_text(report.to_json(), encoding="utf-8")
+    path.write_text(page(report), encoding="utf-8")
+    return path
+
+
+async def _story(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring, pool: Pool, decision: Decision
+) -> PoolStory:
     watch = PoolWatch(azure, pool.resource_group, pool.name, pool.hosts.resource_group)
     snapshot = await watch.look()
+    samples = await timeline_of(pool.name, refresh.id)
     ours = [host for host in snapshot.hosts if host.tags.get(tags.REPLACE, "").startswith(f"{refresh.id}/")]
     lowest = tags.of_refresh(snapshot.pool.tags.get(tags.LOWEST_CAPACITY), refresh.id)
-    return PoolReport(
+    return PoolStory(
         pool=pool.name,
-        on_version=sum(1 for host in _in_pool(snapshot) if _version(host) == refresh.version),
+        ring=ring.name,
+        release_method=decision.release_method or ring.release_method or image_set.rollout.release_method,
         hosts=len(_in_pool(snapshot)),
-        retained=tuple((h.name, h.tags.get(tags.RETAIN_UNTIL, "")) for h in ours if tags.RETIRED_AT in h.tags),
-        warned=sum(int(host.tags.get(tags.WARNED_USERS, "0")) for host in ours),
-        moved=sum(int(host.tags.get(tags.MOVED_USERS, "0")) for host in ours),
-        lowest_capacity=f"{lowest} % (floor {image_set.rollout.capacity_floor_percent} %)"
-        if lowest
-        else "not measured",
+        on_version=sum(1 for host in _in_pool(snapshot) if _version(host) == refresh.version),
+        floor_percent=image_set.rollout.capacity_floor_percent,
+        lowest_percent=int(lowest) if lowest and lowest.isdigit() else None,
+        warned=sum(_count(host, tags.WARNED_USERS) for host in ours),
+        moved=sum(_count(host, tags.MOVED_USERS) for host in ours),
+        retained=tuple(
+            Retained(host=h.name, until=h.tags.get(tags.RETAIN_UNTIL, "")) for h in ours if tags.RETIRED_AT in h.tags
+        ),
+        lanes=lanes(snapshot.hosts, samples, target_of(azure, image_set, refresh.id, refresh.version, pool)),
+        samples=tuple(samples),
     )
 
 
@@ -68,24 +121,31 @@ def _version(host: Host) -> str:
     return (host.image_version_id or "").rpartition("/")[2]
 
 
-def _markdown(image_set: ImageSet, refresh: Refresh, decision: Decision, reports: Sequence[PoolReport]) -> str:
-    done, hosts = sum(r.on_version for r in reports), sum(r.hosts for r in reports)
-    warned, moved = sum(r.warned for r in reports), sum(r.moved for r in reports)
-    rows = "\n".join(
-        f"| {r.pool} | {r.on_version} of {r.hosts} | {len(r.retained)} | {r.warned} | {r.moved} | {r.lowest_capacity} |"
-        for r in reports
+def _count(host: Host, tag: str) -> int:
+    value = host.tags.get(tag, "")
+    return int(value) if value.isdigit() else 0
+
+
+def markdown(report: Report, written: Path) -> str:
+    """The report for the UI."""
+    done, hosts = sum(r.on_version for r in report.pools), sum(r.hosts for r in report.pools)
+    warned, moved = sum(r.warned for r in report.pools), sum(r.moved for r in report.pools)
+    rows = "\n".join(_row(story) for story in report.pools)
+    kept = [f"| {each.host} | {story.pool} | {each.until} |" for story in report.pools for each in story.retained]
+    stopped = (
+        f"\n**It stopped.** {report.problem}\n" if report.problem else f" Version {report.version} is now the latest."
     )
-    kept = [f"| {host} | {r.pool} | {until} |" for r in reports for host, until in r.retained]
-    return f"""# {image_set.name} {refresh.version}: {done} of {hosts} hosts on the new version
+    return f"""# {report.image_set} {report.version}: {done} of {hosts} hosts on the new version
 
-{_treated(warned, moved)} Version {refresh.version} is now the latest.
-
-| host pool | on {refresh.version} | retained | users warned | users signed out | lowest capacity |
+{treated(warned, moved)}{stopped}
+{_remarks(report.remarks)}
+| host pool | on {report.version} | retained | users warned | users signed out | lowest capacity |
 | --- | --- | --- | --- | --- | --- |
 {rows}
 
-Built from `{refresh.source}`. Approved by {decision.by} on {decision.at:%Y-%m-%d %H:%M} UTC, on evidence `{decision.digest[:12]}`\
-{f": {decision.reason.rstrip('.')}" if decision.reason else ""}.
+Built from `{report.source}`. {_approved(report.approval)}
+
+The whole report, with pictures: `{written}`; as JSON beside it. SHA-256 `{report.digest}`.
 
 ## The way back
 
@@ -97,8 +157,22 @@ These hosts are switched off and kept until the time given; `retire-hosts` then 
 """
 
 
-def _treated(warned: int, moved: int) -> str:
-    """What the users met, in a sentence."""
-    if not warned:
-        return "Nobody was warned or signed out: every host went when its last user had left."
-    return f"{warned} users were warned; {moved} of them were then signed out, the others had left by themselves."
+def _row(story: PoolStory) -> str:
+    lowest = "not measured"
+    if story.lowest_percent is not None:
+        lowest = f"{story.lowest_percent} % (floor {story.floor_percent} %)"
+    on = f"{story.on_version} of {story.hosts}"
+    return f"| {story.pool} | {on} | {len(story.retained)} | {story.warned} | {story.moved} | {lowest} |"
+
+
+def _remarks(remarks: Sequence[str]) -> str:
+    return "\n" + "\n".join(f"- {remark}" for remark in remarks) + "\n" if remarks else ""
+
+
+def _approved(approval: Approval | None) -> str:
+    if approval is None:
+        return ""
+    reason = f": {approval.reason.rstrip('.')}" if approval.reason else ""
+    return (
+        f"Approved by {approval.by} on {approval.at:%Y-%m-%d %H:%M} UTC, on evidence `{approval.digest[:12]}`{reason}."
+    )

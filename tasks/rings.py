@@ -10,11 +10,13 @@ from prefect.cache_policies import NO_CACHE
 from evergold import tags
 from evergold.azure import Azure
 from evergold.clock import sleep_until
-from evergold.config.models import ImageSet, ReleaseMethod, Ring
+from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring
 from evergold.images.refresh import Refresh
 from evergold.rollout.hosts import is_serving
 from evergold.rollout.model import Snapshot
 from evergold.rollout.preview import place_of, target_of
+from evergold.validation.looking import Look, look_at_all
+from evergold.validation.sign_in import SIGN_IN, check_sign_in
 from tasks.rollout import RingError, roll_out_pool, snapshot_of
 
 log = logging.getLogger("evergold.rollout")
@@ -61,7 +63,23 @@ async def bake(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) 
                 f"After its bake time, {pool.name} is not as it should be ({snapshot.problem or ', '.join(silent) + ' do not serve'}). "
                 "The next ring was not begun. What to do: look at these hosts; start this run again, and it looks again."
             )
+        await _refuse_worse_sign_in(azure, image_set, pool, snapshot, refresh)
         log.info("Ring %s: all %d hosts of %s serve", ring.name, sum(h.registered for h in snapshot.hosts), pool.name)
+
+
+async def _refuse_worse_sign_in(
+    azure: Azure, image_set: ImageSet, pool: Pool, snapshot: Snapshot, refresh: Refresh
+) -> None:
+    """Raises RingError where sign-in fails more often on the new hosts than it did on the old ones, or nobody can see."""
+    new = [h.name for h in snapshot.hosts if (h.image_version_id or "").rpartition("/")[2] == refresh.version]
+    look = Look(SIGN_IN, lambda: check_sign_in(azure, image_set, pool, new))
+    (found,) = await look_at_all(azure.clock, [look], image_set.checks.timeout_minutes)
+    log.info("%s: sign-in: %s: %s", pool.name, found.verdict, found.measured)
+    if found.verdict in ("fail", "unknown"):
+        raise RingError(
+            f"After its bake time, sign-in to {pool.name} is {found.verdict}: {found.measured} The next ring was not begun. What to do: "
+            f"{found.remedy} Start this run again, and it looks again."
+        )
 
 
 async def _ended(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) -> datetime:

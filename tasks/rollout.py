@@ -27,11 +27,12 @@ from evergold.rollout.act import Place
 from evergold.rollout.engine import Tick, ring_of, roll_out, watch_of
 from evergold.rollout.hosts import is_checked, is_new
 from evergold.rollout.model import Note, Snapshot
-from evergold.rollout.preview import place_of, target_of
+from evergold.rollout.preview import describe_plan, place_of, target_of
 from evergold.validation.checks import check_canary
 from evergold.validation.image_checks import check_source
 from evergold.validation.subject import Subject
 from evergold.validation.verdicts import Evidence, judge_difference
+from tasks.record import keep_evidence
 
 log = logging.getLogger("evergold.rollout")
 host_log = logging.getLogger("evergold.host")
@@ -82,7 +83,9 @@ async def gather_evidence(
         manifest=candidate.manifest,
         difference=change,
         compared_with=before.version if before else "",
+        plan=await describe_plan(azure, image_set, refresh.id, refresh.version),
     )
+    await keep_evidence(evidence)
     log.info("Evidence %s: %s", evidence.digest[:12], evidence.verdict)
     return evidence
 

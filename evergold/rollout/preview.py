@@ -15,6 +15,8 @@ from evergold.rollout.hosts import is_kept, on_target
 from evergold.rollout.model import Host, Policy, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze
 
+# From creation to healthy, about: the machine, the join, and the AVD agent's update of itself, which alone can take 30 minutes.
+NEW_HOST_MINUTES = 45
 LONGEST_LIST = 20  # hosts of a pool that are named one by one
 
 
@@ -98,11 +100,11 @@ def to_markdown(image_set: ImageSet, previews: Sequence[Preview]) -> str:
     """Previews of pools, for a person who has to decide on them."""
     rows = [
         f"| {each.ring} | {each.pool} | {each.problem or len(each.hosts)} | {each.users} | {each.policy.release_method} "
-        f"| {each.policy.surge} |"
+        f"| {each.policy.surge} | {_takes(each)} |"
         for each in previews
     ]
-    head = "| ring | host pool | hosts to replace | users on them now | release | extra hosts at most |"
-    table = "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
+    head = "| ring | host pool | hosts to replace | users on them now | release | extra hosts at most | takes about |"
+    table = "\n".join([head, "| --- | --- | --- | --- | --- | --- | --- |", *rows])
     policy = image_set.rollout
     treatment = f"{_treatment(image_set, previews)} At least {policy.capacity_floor_percent} % of each"
     return (
@@ -110,6 +112,17 @@ def to_markdown(image_set: ImageSet, previews: Sequence[Preview]) -> str:
         f"Old hosts are kept for {policy.retain_days} days.\n\n"
         + "\n\n".join(_hosts(each) for each in previews if each.hosts)
     )
+
+
+def work_minutes(hosts: int, policy: Policy) -> int:
+    """How long replacing so many hosts takes about, were no user in the way: one surge of hosts after the other."""
+    rounds = -(-hosts // max(policy.surge, 1))
+    return rounds * (NEW_HOST_MINUTES + policy.min_ready_minutes + policy.min_drain_minutes + policy.settle_minutes)
+
+
+def _takes(each: Preview) -> str:
+    hours = f"{work_minutes(len(each.hosts), each.policy) / 60:.1f} h"
+    return f"{hours}, and until users have left" if each.policy.release_method == "opportunistic" else hours
 
 
 def _treatment(image_set: ImageSet, previews: Sequence[Preview]) -> str:

@@ -55,6 +55,7 @@ class Evidence(_Part):
         canary: name of the host that was checked.
         manifest, difference: None where they are not known.
         compared_with: the version that `difference` is against, or "".
+        plan: what an approval would set going, as markdown. Its numbers change with every sign-in: it is not part of the digest.
 
     """
 
@@ -68,6 +69,7 @@ class Evidence(_Part):
     manifest: Manifest | None = None
     difference: Difference | None = None
     compared_with: str = ""
+    plan: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -82,13 +84,18 @@ class Evidence(_Part):
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of what was found. Does not depend on when it was read, nor on the order of the checks."""
-        content = self.model_dump(mode="json", exclude={"checks", "canary"})
+        content = self.model_dump(mode="json", exclude={"checks", "canary", "plan"})
         content["image_version_id"] = self.image_version_id.casefold()
         content["checks"] = sorted(
             [check.name, check.verdict, check.threshold, sorted(check.facts)] for check in self.checks
         )
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The evidence as one document, with its digest beside it."""
+        document = {"digest": self.digest, "evidence": self.model_dump(mode="json")}
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
     def to_markdown(self) -> str:
         """The evidence for the approval form and the report."""
@@ -99,6 +106,7 @@ class Evidence(_Part):
             _checks_table(self.checks),
             _contents(self.manifest),
             _difference(self.difference, self.compared_with),
+            self.plan,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 

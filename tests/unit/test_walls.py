@@ -55,6 +55,10 @@ PURE = (
     "evergold/images/versions.py",
     "evergold/rollout/model.py",
     "evergold/rollout/plan.py",
+    "evergold/validation/page.py",
+    "evergold/validation/pictures.py",
+    "evergold/validation/report.py",
+    "evergold/validation/timeline.py",
     "evergold/validation/verdicts.py",
 )
 NEVER_REACHED_FROM_PURE = ("prefect", "azure", "msgraph", "aiohttp", "flows", "tasks")

@@ -1,0 +1,151 @@
+"""The report of a refresh as one document: the evidence, the decision, and what became of every pool and host.
+
+Pure. One JSON document with a digest, from which every rendering is made (evergold.validation.page, tasks/report.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evergold.validation.timeline import Lane, Sample, gaps
+from evergold.validation.verdicts import Evidence
+
+Outcome = Literal["well", "look", "stopped"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Approval(_Part):
+    """Who decided, when, on which evidence and why."""
+
+    by: str
+    at: datetime
+    digest: str
+    reason: str = ""
+    given_from: str = ""
+
+
+class Retained(_Part):
+    """A host that is switched off and kept: the way back."""
+
+    host: str
+    until: str
+
+
+class PoolStory(_Part):
+    """How one pool came through.
+
+    Attributes:
+        hosts, on_version: hosts in the pool, and those of them on the new version.
+        lowest_percent: the lowest share of its session capacity that was open; None where nobody measured it.
+        users: sessions on outdated hosts when the rollout came to the pool.
+
+    """
+
+    pool: str
+    ring: str
+    release_method: str
+    hosts: int
+    on_version: int
+    floor_percent: int
+    lowest_percent: int | None
+    warned: int
+    moved: int
+    retained: tuple[Retained, ...] = ()
+    lanes: tuple[Lane, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def users(self) -> int:
+        """Sessions on outdated hosts when the rollout began; 0 where nobody noted it."""
+        return max((sample.users_to_move for sample in self.samples), default=0)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """New hosts that did not come up."""
+        return tuple(lane.host for lane in self.lanes if any(span.phase == "failed" for span in lane.spans))
+
+    @property
+    def gaps(self) -> tuple[tuple[datetime, datetime], ...]:
+        """The times in which nobody looked at it."""
+        return gaps(self.samples)
+
+
+class Report(_Part):
+    """A refresh, finished or stopped.
+
+    Attributes:
+        problem: why it stopped, in words; "" where it did not.
+        evidence: what was approved; None where it is not kept any more.
+
+    """
+
+    form: Literal[1] = Field(default=1, description="The form of this document; another number is another form.")
+    image_set: str
+    version: str
+    refresh: str
+    source: str
+    written_at: datetime
+    problem: str = ""
+    approval: Approval | None = None
+    evidence: Evidence | None = None
+    pools: tuple[PoolStory, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """In one word: it went well; it went through and there is something to look at; it stopped."""
+        if self.problem or any(pool.on_version < pool.hosts for pool in self.pools):
+            return "stopped"
+        return "look" if self.remarks else "well"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should look at, in sentences."""
+        found = [
+            f"Capacity of {pool.pool} fell to {pool.lowest_percent} %, below its floor of {pool.floor_percent} %."
+            for pool in self.pools
+            if pool.lowest_percent is not None and pool.lowest_percent < pool.floor_percent
+        ]
+        found += [f"In {pool.pool}, {', '.join(pool.failed)} did not come up." for pool in self.pools if pool.failed]
+        if self.evidence is not None and self.evidence.verdict != "pass":
+            named = ", ".join(check.name for check in self.evidence.checks if check.verdict != "pass")
+            found.append(f"Approved with remarks: {named}.")
+        return tuple(found)
+
+    @property
+    def headline(self) -> str:
+        """How it went, in a sentence."""
+        done, hosts = sum(pool.on_version for pool in self.pools), sum(pool.hosts for pool in self.pools)
+        return f"{done} of {hosts} hosts on {self.version}."
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of the whole document."""
+        return hashlib.sha256(self._canonical().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The document, with its digest beside it."""
+        document = {"digest": self.digest, "report": json.loads(self._canonical())}
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+    def _canonical(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def treated(warned: int, moved: int) -> str:
+    """What the users met, in a sentence."""
+    if not warned and not moved:
+        return "Nobody was warned or signed out: every host went when its last user had left."
+    people = "1 user was" if warned == 1 else f"{warned} users were"
+    if not moved:
+        return f"{people} warned, and left before anybody had to be signed out."
+    if moved >= warned:
+        return f"{people} warned and then signed out."
+    return f"{people} warned; {moved} of them were then signed out, the others had left by themselves."
