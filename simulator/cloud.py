@@ -34,6 +34,7 @@ from simulator.page import Page
 from simulator.patches import Patches
 from simulator.people import People
 from simulator.protection import Protection
+from simulator.scaling import Scaling
 from simulator.scenario import Scenario
 from simulator.truth import Truth
 from simulator.watch import Watch
@@ -63,6 +64,7 @@ class Cloud:
         self.devices = GraphDevices(self)
         self.cloud_pcs = CloudPcs(self)
         self.cloud_pc_api = CloudPcApi(self)
+        self.scaling = Scaling(self)
         self.truth = Truth(self)
         self.watch = Watch(self)
         self.people = People(self)
@@ -104,6 +106,7 @@ class Cloud:
         | Compute
         | Patches
         | Desktop
+        | Scaling
         | Logs
         | Graph
         | Insights,
@@ -120,6 +123,7 @@ class Cloud:
             self.compute,
             self.patches,
             self.desktop,
+            self.scaling,
             self.logs,
             self.graph,
             self.insights,

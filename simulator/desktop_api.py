@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 def desktop_routes(desktop: "Desktop") -> list[Route]:
-    """Host pools, session hosts, user sessions, and the empty list of scaling plans."""
+    """Host pools, session hosts and user sessions."""
     api = DesktopApi(desktop)
     pools = group_path(POOLS)
     pool = pools + "/{pool}"
@@ -40,7 +40,6 @@ def desktop_routes(desktop: "Desktop") -> list[Route]:
         Route("POST", pool + "/listRegistrationTokens", api.list_tokens),
         Route("GET", pool + "/sessionHosts", api.list_hosts),
         Route("GET", pool + "/userSessions", api.list_pool_sessions),
-        Route("GET", pool + "/scalingPlans", api.list_scaling_plans),
         Route("GET", host, api.get_host),
         Route("PATCH", host, api.patch_host),
         Route("DELETE", host, api.delete_host),
@@ -238,11 +237,6 @@ class DesktopApi:
         session.warnings.append(self._world.now)
         self._world.tell(UserWarned(host.pool.name, host.name, session.user, session.number))
         return Reply(200)
-
-    def list_scaling_plans(self, request: ArmRequest) -> Reply:
-        """None: the simulator has no autoscale."""
-        self._pool(request)
-        return page(request, [])
 
 
 def _listed(request: ArmRequest, items: Sequence[Item], body: Callable[[Item], Json]) -> Reply:

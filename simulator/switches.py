@@ -7,6 +7,7 @@ machine overtakes whatever is under way: that operation ends as OperationPreempt
 from typing import TYPE_CHECKING
 
 from simulator.kernel.arm import ArmError, ArmRequest, Reply, Route, group_path
+from simulator.kernel.operations import Operation
 from simulator.machines import Machine, Power
 from simulator.news import MachineRunning, MachineStopped, MachineStopping
 
@@ -85,6 +86,25 @@ class Switches:
                 f"{_AIM[machine.power]}. Please perform operation {what} after some time.",
             )
 
+    # What other Azure services do
+
+    def turn_on(self, machine: Machine) -> None:
+        """Starts a machine that is off; nothing where it runs already, or something else is done to it."""
+        if machine.power in ("stopped", "deallocated") and self._is_free(machine):
+            machine.power = "starting"
+            seconds = self._compute.takes("start", machine, self._compute.cloud.scenario.durations.vm_start)
+            self._change(self._compute.cloud.scenario.subscription_id, machine, seconds, "running")
+
+    def turn_off(self, machine: Machine) -> None:
+        """Deallocates a machine that runs; nothing where it is off already, or something else is done to it."""
+        if machine.is_running and self._is_free(machine):
+            seconds = self._compute.takes("deallocate", machine, self._compute.cloud.scenario.durations.vm_deallocate)
+            self.go_down(machine, "deallocating", clean=True)
+            self._change(self._compute.cloud.scenario.subscription_id, machine, seconds, "deallocated")
+
+    def _is_free(self, machine: Machine) -> bool:
+        return machine.ongoing is None and not machine.is_being_deleted and not machine.generalized
+
     # Requests
 
     def _start(self, request: ArmRequest) -> Reply:
@@ -153,6 +173,12 @@ class Switches:
     def _accepted(
         self, request: ArmRequest, machine: Machine, seconds: float, aim: Power, outcome: ArmError | None = None
     ) -> Reply:
+        ongoing = self._change(request["subscription"], machine, seconds, aim, outcome)
+        return Reply(202, None, ongoing.headers(request, location=True))
+
+    def _change(
+        self, subscription: str, machine: Machine, seconds: float, aim: Power, outcome: ArmError | None = None
+    ) -> Operation:
         machine.task += 1
         task, before = machine.task, machine.power
 
@@ -173,10 +199,8 @@ class Switches:
             else:
                 self._compute.cloud.world.tell(MachineStopped(machine.id))
 
-        machine.ongoing = self._compute.cloud.operations.start(
-            request["subscription"], machine.location, seconds, finish
-        )
-        return Reply(202, None, machine.ongoing.headers(request, location=True))
+        machine.ongoing = self._compute.cloud.operations.start(subscription, machine.location, seconds, finish)
+        return machine.ongoing
 
 
 _AIM = {"starting": "Running", "stopping": "Stopped", "deallocating": "Deallocated"}

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from evergold.azure.compute import merged
 from evergold.azure.errors import AzureFailure, explaining, found, gone, raise_failed
+from evergold.azure.ids import ResourceId, same
 from evergold.clock import Clock
 
 TOKEN_HOURS = 2
@@ -107,6 +108,33 @@ class Desktops:
         if not info.token or info.expiration_time is None:
             return None
         return RegistrationToken(SecretStr(info.token), info.expiration_time)
+
+    # Scaling plans
+
+    async def list_scaling_plans(self, resource_group: str, pool: str) -> list[models.ScalingPlan]:
+        """The scaling plans that the pool is assigned to, enabled for it or not: one at most, as Azure has it."""
+        with explaining("list the scaling plans", f"{resource_group}/{pool}"):
+            return [plan async for plan in self._client.scaling_plans.list_by_host_pool(resource_group, pool)]
+
+    async def enable_scaling_plan(self, plan_id: str, pool_id: str, *, enabled: bool) -> None:
+        """Let a scaling plan look after one pool, or not; its other pools stay as they are.
+
+        Plans have no ETag, and the references are written as one list: whoever needs to be sure reads them again.
+        """
+        plan = ResourceId.parse(plan_id)
+        with explaining("change the scaling plan", plan.name):
+            present = await self._client.scaling_plans.get(plan.resource_group, plan.name)
+            wanted = [
+                models.ScalingHostPoolReference(
+                    host_pool_arm_path=each.host_pool_arm_path,
+                    scaling_plan_enabled=enabled
+                    if same(each.host_pool_arm_path, pool_id)
+                    else each.scaling_plan_enabled,
+                )
+                for each in present.host_pool_references or []
+            ]
+            patch = models.ScalingPlanPatch(host_pool_references=wanted)
+            await self._client.scaling_plans.update(plan.resource_group, plan.name, patch)
 
     # Session hosts
 

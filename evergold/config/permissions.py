@@ -46,6 +46,7 @@ _VM = f"{_COMPUTE}/virtualMachines"
 _IMAGES = f"{_COMPUTE}/galleries/images"
 _NETWORKS = "Microsoft.Network"
 _HOSTPOOLS = "Microsoft.DesktopVirtualization/hostpools"
+_SCALING = "Microsoft.DesktopVirtualization/scalingplans"
 _LOGS = "Microsoft.OperationalInsights/workspaces"
 
 PERMISSIONS: Final[tuple[Permission, ...]] = (
@@ -125,6 +126,9 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     Permission(f"{_HOSTPOOLS}/sessionhosts/usersessions/read", "see who is signed in where", _POOL),
     Permission(f"{_HOSTPOOLS}/sessionhosts/usersessions/sendMessage/action", "warn users", _POOL),
     Permission(f"{_HOSTPOOLS}/sessionhosts/usersessions/delete", "sign users out after the warning", _POOL),
+    Permission(f"{_HOSTPOOLS}/scalingplans/read", "see which scaling plan looks after the pool", _POOL),
+    Permission(f"{_SCALING}/read", "see whether the scaling plan is enabled for the pool", _POOL),
+    Permission(f"{_SCALING}/write", "suspend the scaling plan for the pool during a rollout", _POOL),
     # Logs
     Permission(f"{_LOGS}/read", "see that the workspace exists", _WORKSPACE),
     Permission(f"{_LOGS}/query/read", "ask the workspace", _WORKSPACE),

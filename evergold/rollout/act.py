@@ -49,13 +49,17 @@ class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved o
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rollout acts: the pool, and what its image set says about it."""
+    """Where a rollout acts: the pool, and what its image set says about it.
+
+    `exclusion_tag` keeps the pool's scaling plan away from new hosts until they are opened; "" where the plan has none.
+    """
 
     azure: Azure
     image_set: ImageSet
     pool: Pool
     policy: Policy
     target: Target
+    exclusion_tag: str = ""
 
     @property
     def pool_id(self) -> ResourceId:
@@ -82,8 +86,10 @@ Act = Callable[[Place, Host, Action], Awaitable[None]]
 
 async def create(place: Place, action: Action) -> None:
     """A new host begins to exist, under a name that nothing else has."""
+    excluded = {place.exclusion_tag: place.target.refresh} if place.exclusion_tag else {}
+    target = place.target
     if await create_host(
-        place.azure, place.image_set, place.pool, place.target.refresh, place.target.image_version_id, action.host
+        place.azure, place.image_set, place.pool, target.refresh, target.image_version_id, action.host, excluded
     ):
         log.info("%s: being created: %s", action.host, action.reason)
     else:
@@ -148,7 +154,9 @@ async def note_unwell(place: Place, host: Host, action: Action) -> None:
 
 
 async def allow_sessions(place: Place, host: Host, action: Action) -> None:
-    """A new host begins to serve."""
+    """A new host begins to serve; from then on a scaling plan may look after it."""
+    if place.exclusion_tag in host.tags:
+        await _tag(place, host, {}, remove=(place.exclusion_tag,))
     await _allow(place, host, True)
     log.info("%s: serving: %s", host.name, action.reason)
 

@@ -9,6 +9,8 @@ soon as the host is registered. The agent updates itself first, which leaves the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from azure.mgmt.compute.models import VirtualMachine, VirtualMachineExtension
@@ -157,9 +159,18 @@ def _zone(zones: tuple[str, ...], name: str) -> tuple[str, ...]:
     return (zones[number % len(zones)],)
 
 
-async def create_host(azure: Azure, image_set: ImageSet, pool: Pool, refresh: str, version_id: str, name: str) -> bool:
+async def create_host(
+    azure: Azure,
+    image_set: ImageSet,
+    pool: Pool,
+    refresh: str,
+    version_id: str,
+    name: str,
+    more_tags: Mapping[str, str],
+) -> bool:
     """Asks for the machine of a new host; False where one of that name is there already, which is left untouched."""
-    return await azure.compute.begin_create_vm(host_spec(azure, image_set, pool, name, version_id, refresh))
+    spec = host_spec(azure, image_set, pool, name, version_id, refresh)
+    return await azure.compute.begin_create_vm(replace(spec, tags={**spec.tags, **more_tags}))
 
 
 async def advance_host(azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str) -> None:

@@ -3,7 +3,7 @@
 The engine decides nothing. It holds the pool's lease, asks the planner at every tick, does what the plan says and reports it.
 Killed at any instant and started again it goes on where it was, because everything it would have to remember stands in Azure. It
 returns when the plan is done, and raises `RolloutHalted` when the plan says that a person must look. On every way out but a
-finished rollout, drain mode is put back on outdated hosts that still stand.
+finished rollout, drain mode is put back on outdated hosts that still stand; on every one, the pool's scaling plan is.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from evergold import tags
 from evergold.azure import AzureFailure
 from evergold.config.models import ImageSet, Pool, ReleaseMethod
 from evergold.images.guest import StepFailure
-from evergold.rollout import lease
+from evergold.rollout import lease, scaling
 from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
 from evergold.rollout.arrive import advance_host
-from evergold.rollout.hosts import is_back, is_new, why_failed
+from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
 from evergold.rollout.model import Action, Host, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
@@ -106,6 +106,9 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
     """Brings the pool to the target and returns the last tick. Raises RolloutHalted, LeaseHeldError or AzureFailure."""
     held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     try:
+        place = replace(place, exclusion_tag=await scaling.exclusion_tag(place))
+        if not place.target.canary_only:
+            await scaling.suspend(place)
         begun = await _begin(place)
         try:
             return await _loop(begun, held, report, hold)
@@ -113,6 +116,7 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
             await _put_back(begun)
             raise
     finally:
+        await scaling.put_back(place)
         await lease.release(place.azure, place.pool_id, held)
 
 
@@ -132,7 +136,7 @@ async def _begin(place: Place) -> Place:
         if host.name in names:
             # With the pool's id: once it is out of the pool, that is how it is still known to belong to it.
             frozen = {tags.REPLACE: tags.frozen_value(target.refresh, host.vm_id), tags.POOL: str(place.pool_id)}
-            if not host.allow_new_session:
+            if not host.allow_new_session and not is_asleep(host):
                 frozen[tags.WAS_DRAINED] = target.refresh
             await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)
     # Written last: as long as it is absent, freezing is not over, and is done again from the start.
@@ -194,9 +198,13 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> 
     watch, clock = watch_of(place), place.azure.clock
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
-        held = await lease.keep(place.azure, place.pool_id, held)
+        before, held = held, await lease.keep(place.azure, place.pool_id, held)
+        if held is not before and not place.target.canary_only:
+            # As often as the lease is renewed: a rollout that shares the plan may have undone it.
+            await scaling.suspend(place)
         snapshot = await watch.look()
         if snapshot.complete:
+            await scaling.wake(place, snapshot)
             place = place.aiming_at(_known_of(place.target, snapshot))
         place = place.aiming_at(replace(place.target, hold=await hold()))
         decided = plan(snapshot, place.target, place.policy, clock.now())
@@ -292,6 +300,7 @@ async def put_back_after(place: Place, holder: str) -> None:
     held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     try:
         await _put_back(place)
+        await scaling.put_back(place)
     finally:
         await lease.release(place.azure, place.pool_id, held)
 

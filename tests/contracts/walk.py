@@ -23,6 +23,7 @@ from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
 from simulator.scenario import CloudPcs, Scenario, load
 from tests.support.asgi_transport import AsgiTransport
+from tests.support.scaling import properties_of
 
 HOST = "https://azure.simulated"
 SCOPE = "https://management.azure.com/.default"
@@ -30,6 +31,7 @@ GRAPH_SCOPE = f"{HOST}/.default"
 LOCATION = "westeurope"
 BUILD, HOSTS, IMAGES, POOL = "rg-images-build", "rg-avd-pilot", "rg-images", "hp-pilot"
 GALLERY = (IMAGES, "gal_evergold", "office")
+POOLS = "Microsoft.DesktopVirtualization/hostPools"
 PUBLISHER = ("microsoftwindowsdesktop", "office-365", "win11-25h2-avd-m365")
 MARKETPLACE = {**dict(zip(("publisher", "offer", "sku"), PUBLISHER, strict=True)), "version": "26200.9231.261110"}
 TAGS = {"evergold-refresh": "walk"}
@@ -330,10 +332,23 @@ async def keep_a_pool(to: Clients) -> None:
     await pools.update(HOSTS, POOL, {"tags": TAGS, "properties": {"registrationInfo": token}})
     await pools.retrieve_registration_token(HOSTS, POOL)
     await pools.list_registration_tokens(HOSTS, POOL)
-    assert not [each async for each in to.desktops.scaling_plans.list_by_host_pool(HOSTS, POOL)]
+    await keep_a_plan(to)
     assert [each async for each in hosts.list(HOSTS, POOL)]
     await hosts.get(HOSTS, POOL, "pil-001")
     await hosts.update(HOSTS, POOL, "pil-001", {"properties": {"allowNewSession": False}})
+
+
+async def keep_a_plan(to: Clients) -> None:
+    plans = to.desktops.scaling_plans
+    assert not [each async for each in plans.list_by_host_pool(HOSTS, POOL)]
+    body = {"location": LOCATION, "tags": TAGS, "properties": properties_of(to.id(HOSTS, f"{POOLS}/{POOL}"))}
+    await plans.create(HOSTS, "office-hours", body)
+    await plans.get(HOSTS, "office-hours")
+    assert [each async for each in plans.list_by_resource_group(HOSTS)]
+    assert [each async for each in plans.list_by_host_pool(HOSTS, POOL)]
+    references = [{"hostPoolArmPath": to.id(HOSTS, f"{POOLS}/{POOL}"), "scalingPlanEnabled": False}]
+    await plans.update(HOSTS, "office-hours", {"properties": {"hostPoolReferences": references}})
+    await plans.delete(HOSTS, "office-hours")
 
 
 async def move_its_users(to: Clients) -> None:

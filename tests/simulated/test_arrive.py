@@ -26,7 +26,7 @@ def version_id(world: Simulated) -> str:
 
 async def create(world: Simulated) -> bool:
     pool = world.image_set.rings[0].pools[0]
-    return await create_host(world.azure, world.image_set, pool, REFRESH, version_id(world), NAME)
+    return await create_host(world.azure, world.image_set, pool, REFRESH, version_id(world), NAME, {})
 
 
 async def is_listed(world: Simulated) -> bool:

@@ -1,0 +1,122 @@
+"""A pool's scaling plan is suspended while its hosts are being replaced, and put back on every way out.
+
+Autoscale overwrites drain mode and switches hosts off by its own rules, so it and a rollout would work against each other. The plan is
+switched off for this pool only (`scalingPlanEnabled` of its reference); the other pools that share it are not concerned. What it had
+switched off is switched on: nobody else would in the morning. A note in the pool's tags, written first, says that the plan was suspended
+here: so the next run puts back what a run that died has left.
+
+A plan has no ETag, and its references are written as one list. Two rollouts that share a plan could undo each other's change: each reads
+back what it wrote, and looks again every few minutes.
+
+New hosts bear the plan's exclusion tag from their creation until they are opened, since a canary waits for its approval while no rollout
+suspends the plan. Source: learn.microsoft.com, "Autoscale scaling plans and example scenarios".
+"""
+
+import asyncio
+import logging
+
+from azure.mgmt.desktopvirtualization.models import ScalingPlan
+
+from evergold import tags
+from evergold.azure import AzureFailure
+from evergold.azure.desktops import short_name
+from evergold.azure.errors import raise_failed
+from evergold.azure.ids import same
+from evergold.rollout.act import Place
+from evergold.rollout.hosts import is_asleep, is_kept
+from evergold.rollout.model import Host, Snapshot
+
+log = logging.getLogger("evergold.rollout")
+
+WRITES = 5
+READ_BACK_AFTER_S = 5
+
+
+async def exclusion_tag(place: Place) -> str:
+    """The tag by which the pool's scaling plan leaves a host alone; "" where it has none."""
+    for plan in await _plans(place):
+        if plan.exclusion_tag:
+            return plan.exclusion_tag
+        if _is_enabled(plan, place):
+            log.warning(
+                "%s: the scaling plan %s has no exclusion tag. It may open a canary to users while its approval is waited for: set one.",
+                *(place.pool.name, plan.name),
+            )
+    return ""
+
+
+async def suspend(place: Place) -> None:
+    """No scaling plan switches the pool's hosts. Done twice it changes nothing."""
+    for plan in await _plans(place):
+        if _is_enabled(plan, place):
+            await place.azure.desktops.update_host_pool_tags(
+                place.pool.resource_group, place.pool.name, {tags.SCALING: plan.id or ""}
+            )
+            await _set(place, plan, enabled=False)
+            log.info("%s: the scaling plan %s is suspended for this pool", place.pool.name, plan.name)
+
+
+async def wake(place: Place, snapshot: Snapshot) -> None:
+    """What the suspended plan had switched off is on its way to serving."""
+    if tags.SCALING not in snapshot.pool.tags:
+        return
+    asleep = [host for host in snapshot.hosts if is_asleep(host) and host.power == "deallocated" and not is_kept(host)]
+    await asyncio.gather(*(_start(place, host) for host in asleep))
+
+
+async def put_back(place: Place) -> None:
+    """The plan that was suspended here looks after the pool again. One that cannot be put back is told, with what to do."""
+    group, name = place.pool.resource_group, place.pool.name
+    try:
+        pool = await place.azure.desktops.get_host_pool(group, name)
+        suspended = (pool.tags or {}).get(tags.SCALING) if pool is not None else None
+        if suspended is None:
+            return
+        for plan in await _plans(place):
+            if same(plan.id, suspended) and not _is_enabled(plan, place):
+                await _set(place, plan, enabled=True)
+                log.info("%s: the scaling plan %s looks after this pool again", name, plan.name)
+        await place.azure.desktops.update_host_pool_tags(group, name, {}, remove=(tags.SCALING,))
+    except AzureFailure as failure:
+        log.error(
+            "%s: its scaling plan could not be enabled again: %s Start the rollout again, or enable the plan by hand.",
+            name,
+            failure,
+        )
+
+
+async def _plans(place: Place) -> list[ScalingPlan]:
+    return await place.azure.desktops.list_scaling_plans(place.pool.resource_group, place.pool.name)
+
+
+def _is_enabled(plan: ScalingPlan, place: Place) -> bool:
+    return any(
+        same(each.host_pool_arm_path, str(place.pool_id)) and each.scaling_plan_enabled
+        for each in plan.host_pool_references or []
+    )
+
+
+async def _set(place: Place, plan: ScalingPlan, *, enabled: bool) -> None:
+    """Writes it, and reads it back: whoever shares the plan may have written at the same moment."""
+    for _ in range(WRITES):
+        await place.azure.desktops.enable_scaling_plan(plan.id or "", str(place.pool_id), enabled=enabled)
+        await place.azure.clock.sleep(READ_BACK_AFTER_S)
+        now = next((each for each in await _plans(place) if same(each.id, plan.id)), None)
+        if now is None or _is_enabled(now, place) is enabled:
+            return
+    what = "enable" if enabled else "suspend"
+    raise_failed(
+        f"{what} the scaling plan", plan.name or "", "NotSo", f"It was written {WRITES} times, and reads otherwise."
+    )
+
+
+async def _start(place: Place, host: Host) -> None:
+    """A plan drains what it switches off, so it is opened too, unless the rollout drains it."""
+    pool, name = place.pool, short_name(host.session_host_name or host.name)
+    try:
+        if not host.allow_new_session and tags.DRAINED_AT not in host.tags:
+            await place.azure.desktops.set_allow_new_session(pool.resource_group, pool.name, name, True)
+        await place.azure.compute.begin_start(place.hosts_group, host.name)
+        log.info("%s: switched on: its scaling plan, which had switched it off, is suspended", host.name)
+    except AzureFailure as failure:
+        log.warning("%s: could not be switched on, and will be tried again: %s", host.name, failure)

@@ -1,0 +1,190 @@
+"""Autoscale of Azure Virtual Desktop: scaling plans, and what they do to the hosts of the pools that they are enabled for.
+
+Every five minutes a plan looks at its pools, by the schedule of the day. From ramp-up to ramp-down every host is on and open. From ramp-
+down to the next ramp-up as many hosts stay on as the plan's minimum asks for; the others, once nobody is on them, are put into drain mode
+and deallocated. A plan overwrites drain mode. It leaves a machine alone that bears the plan's exclusion tag, whatever its value; such a
+machine counts as one that is on. Facts from the Azure Virtual Desktop documentation ("Autoscale scaling plans and example scenarios").
+
+Assumed, because no source documents it: how often it looks; that ramp-up wants every host. Simplified: the plan's time zone is the
+scenario's, its capacity thresholds are not played, and nobody is signed out by it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from simulator.kernel.arm import (
+    ArmError,
+    ArmRequest,
+    Json,
+    Reply,
+    Route,
+    group_path,
+    not_found,
+    page,
+    resource_id,
+    same,
+)
+from simulator.session_hosts import Pool, SessionHost
+
+if TYPE_CHECKING:
+    from simulator.cloud import Cloud
+
+PLANS = "Microsoft.DesktopVirtualization/scalingPlans"
+POOLS = "Microsoft.DesktopVirtualization/hostPools"
+LOOKS_EVERY_S = 300
+
+
+@dataclass(eq=False)
+class ScalingPlan:
+    """A scaling plan, its properties as they were last written."""
+
+    id: str
+    name: str
+    location: str
+    tags: dict[str, str] = field(default_factory=dict)
+    properties: Json = field(default_factory=dict)
+
+    def body(self) -> Json:
+        """The resource as a GET shows it."""
+        return {
+            "id": self.id.lower(),
+            "name": self.name,
+            "type": "Microsoft.DesktopVirtualization/scalingplans",
+            "location": self.location,
+            "tags": dict(self.tags) or None,
+            "properties": self.properties,
+        }
+
+    def is_enabled_for(self, pool: Pool) -> bool:
+        """Whether it looks after this pool now."""
+        return any(
+            same(each.get("hostPoolArmPath"), pool.id) and each.get("scalingPlanEnabled") for each in self.references
+        )
+
+    @property
+    def references(self) -> list[Json]:
+        """The pools that it is assigned to."""
+        return list(self.properties.get("hostPoolReferences") or [])
+
+    def share_at(self, local: datetime) -> int | None:
+        """The percentage of hosts that are to be on; None on a day without a schedule."""
+        for schedule in self.properties.get("schedules") or []:
+            if local.strftime("%A") in schedule.get("daysOfWeek", []):
+                day = _time(schedule["rampUpStartTime"]) <= local.time() < _time(schedule["rampDownStartTime"])
+                return 100 if day else int(schedule.get("rampDownMinimumHostsPct", 0))
+        return None
+
+
+class Scaling:
+    """Every scaling plan, and its hand on the hosts."""
+
+    def __init__(self, cloud: "Cloud") -> None:
+        self._cloud = cloud
+        self.plans: dict[str, ScalingPlan] = {}
+
+    def routes(self) -> list[Route]:
+        """The management API of plans with their schedules inline."""
+        plan = group_path(PLANS + "/{plan}")
+        return [
+            Route("GET", group_path(PLANS), self._list),
+            Route("GET", plan, self._get),
+            Route("PUT", plan, self._put),
+            Route("PATCH", plan, self._patch),
+            Route("DELETE", plan, self._delete),
+            Route("GET", group_path(POOLS + "/{pool}/scalingPlans"), self._list_of_pool),
+        ]
+
+    # Requests
+
+    def _list(self, request: ArmRequest) -> Reply:
+        start = resource_id(request["subscription"], request["group"], PLANS).lower()
+        return page(request, [plan.body() for key, plan in self.plans.items() if key.startswith(f"{start}/")])
+
+    def _list_of_pool(self, request: ArmRequest) -> Reply:
+        pool = resource_id(request["subscription"], request["group"], f"{POOLS}/{request['pool']}")
+        assigned = [
+            plan.body()
+            for plan in self.plans.values()
+            if any(same(each.get("hostPoolArmPath"), pool) for each in plan.references)
+        ]
+        return page(request, assigned)
+
+    def _get(self, request: ArmRequest) -> Reply:
+        return Reply(200, self._need(request).body())
+
+    def _put(self, request: ArmRequest) -> Reply:
+        if not (request.body.get("properties") or {}).get("timeZone"):
+            raise ArmError(400, "400", "timeZone is required")
+        plan, status = self.plans.get(_id(request).lower()), 200
+        if plan is None:
+            plan, status = ScalingPlan(_id(request), request["plan"], request.body.get("location", "")), 201
+            self.plans[plan.id.lower()] = plan
+            if len(self.plans) == 1:
+                self._cloud.world.after(LOOKS_EVERY_S, self._look)
+        plan.properties, plan.tags = dict(request.body["properties"]), dict(request.body.get("tags") or {})
+        body = plan.body()
+        return Reply(status, body, {"location": body["id"]} if status == 201 else {})
+
+    def _patch(self, request: ArmRequest) -> Reply:
+        plan = self._need(request)
+        plan.properties |= request.body.get("properties") or {}
+        if "tags" in request.body:
+            plan.tags = dict(request.body["tags"] or {})
+        return Reply(200, plan.body())
+
+    def _delete(self, request: ArmRequest) -> Reply:
+        return Reply(200 if self.plans.pop(_id(request).lower(), None) else 204)
+
+    def _need(self, request: ArmRequest) -> ScalingPlan:
+        found = self.plans.get(_id(request).lower())
+        if found is None:
+            raise not_found(f"{PLANS}/{request['plan']}", request["group"])
+        return found
+
+    # What plans do
+
+    def _look(self) -> None:
+        local = self._cloud.world.now.astimezone(ZoneInfo(self._cloud.scenario.time_zone))
+        for plan in self.plans.values():
+            share = plan.share_at(local)
+            for pool in self._cloud.desktop.pools.values():
+                if share is not None and plan.is_enabled_for(pool):
+                    self._scale(pool, share, plan.properties.get("exclusionTag") or "")
+        if self.plans:
+            self._cloud.world.after(LOOKS_EVERY_S, self._look)
+
+    def _scale(self, pool: Pool, share: int, exclusion_tag: str) -> None:
+        wanted = -(-len(pool.hosts) * share // 100)
+        excluded = {host.name for host in pool.hosts.values() if exclusion_tag in self._tags(host)}
+        ours = [host for host in pool.hosts.values() if host.name not in excluded]
+        # Those that somebody is on stay on first.
+        for host in sorted(ours, key=lambda each: (-len(each.sessions), each.name)):
+            if wanted > len(excluded) or host.sessions:
+                wanted -= 1
+                self._turn(host, on=True)
+            else:
+                self._turn(host, on=False)
+        self._cloud.desktop.tell_changed(pool)
+
+    def _turn(self, host: SessionHost, *, on: bool) -> None:
+        machine = self._cloud.compute.find(host.vm)
+        host.allow_new_session = on
+        if machine is not None and on:
+            self._cloud.compute.switches.turn_on(machine)
+        elif machine is not None:
+            self._cloud.compute.switches.turn_off(machine)
+
+    def _tags(self, host: SessionHost) -> Iterable[str]:
+        machine = self._cloud.compute.find(host.vm)
+        return machine.tags if machine is not None else ()
+
+
+def _id(request: ArmRequest) -> str:
+    return resource_id(request["subscription"], request["group"], f"{PLANS}/{request['plan']}")
+
+
+def _time(given: Json) -> time:
+    return time(int(given["hour"]), int(given["minute"]))

@@ -1,0 +1,136 @@
+"""A rollout and the pool's scaling plan: they do not work against each other, and the plan is back on every way out."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from evergold import tags
+from evergold.rollout.engine import Tick, roll_out
+from tests.support.rollouts import GROUP, ME, OLD, POOL, ignore, place, world
+from tests.support.scaling import TAG, assign_plan, is_enabled
+from tests.support.simulated import Killed, Simulated, simulated
+
+NIGHT = timedelta(hours=4).total_seconds()
+
+
+async def with_plan(world: Simulated, tag: str | None = TAG) -> None:
+    await assign_plan(world, str(place(world).pool_id), tag)
+
+
+def powers(world: Simulated) -> dict[str, str]:
+    """What each machine does."""
+    return {machine.name: machine.power for machine in world.cloud.compute.machines()}
+
+
+def test_left_to_itself_a_plan_switches_hosts_off_at_night_and_on_in_the_morning() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        await world.azure.clock.sleep(NIGHT)
+        await world.azure.desktops.list_session_hosts(GROUP, POOL)
+        assert sorted(powers(world).values()) == ["deallocated", "running"]
+        await world.azure.clock.sleep(timedelta(hours=10).total_seconds())
+        await world.azure.desktops.list_session_hosts(GROUP, POOL)
+        assert set(powers(world).values()) == {"running"}
+        assert all(host.allow_new_session for host in world.cloud.desktop.hosts())
+
+    simulated(body, **world())
+
+
+def test_left_to_itself_a_plan_overwrites_drain_mode_but_not_on_a_host_that_bears_its_tag() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        await world.azure.clock.sleep(timedelta(hours=16).total_seconds())
+        await world.azure.compute.update_vm_tags(GROUP, "pil-002", {TAG: "yes"})
+        for name in ("pil-001", "pil-002"):
+            await world.azure.desktops.set_allow_new_session(GROUP, POOL, name, False)
+        await world.azure.clock.sleep(600)
+        await world.azure.desktops.list_session_hosts(GROUP, POOL)
+        assert {host.name: host.allow_new_session for host in world.cloud.desktop.hosts()} == {
+            "pil-001": True,
+            "pil-002": False,
+        }
+
+    simulated(body, **world())
+
+
+def test_a_rollout_suspends_the_plan_and_puts_it_back_when_it_is_done() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        enabled: list[bool] = []
+
+        async def look(_: Tick) -> None:
+            enabled.append(await is_enabled(world))
+
+        last = await roll_out(place(world), ME, look)
+        assert last.plan.done
+        assert not any(enabled)
+        assert await is_enabled(world)
+        assert tags.SCALING not in pool_tags(world)
+        assert TAG not in tags_of_hosts(world)
+        assert world.cloud.truth.report()["cut_off"] == 0
+
+    simulated(body, **world())
+
+
+def test_a_rollout_at_night_wakes_what_the_plan_has_switched_off() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        await world.azure.clock.sleep(NIGHT)
+        last = await roll_out(place(world), ME, ignore)
+        assert (last.plan.replaced, last.plan.total) == (2, 2)
+        assert last.plan.capacity_percent == 100
+
+    simulated(body, **world())
+
+
+def test_a_rollout_that_is_cancelled_puts_the_plan_back() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        rollout = asyncio.create_task(roll_out(place(world), ME, ignore))
+        await world.azure.clock.sleep(600)
+        assert not await is_enabled(world)
+        rollout.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rollout
+        assert await is_enabled(world)
+        assert tags.SCALING not in pool_tags(world)
+
+    simulated(body, **world())
+
+
+def test_what_a_rollout_that_died_has_suspended_is_put_back_by_the_next_run() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        world.wire.dies_after_writes = 3  # lease, note, suspension
+        with pytest.raises(Killed):
+            await roll_out(place(world), ME, ignore)
+        await roll_out(place(world, "office-1", OLD), ME, ignore)
+        assert await is_enabled(world)
+        assert tags.SCALING not in pool_tags(world)
+
+    simulated(body, **world())
+
+
+def test_a_canary_bears_the_plans_exclusion_tag_and_the_plan_goes_on() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        await roll_out(place(world, canary_only=True), ME, ignore)
+        await world.azure.clock.sleep(timedelta(days=1).total_seconds())
+        await world.azure.desktops.list_session_hosts(GROUP, POOL)
+        assert await is_enabled(world)
+        canary = next(machine for machine in world.cloud.compute.machines() if machine.name == "pil-003")
+        assert TAG in canary.tags
+        assert {h.name: h.allow_new_session for h in world.cloud.desktop.hosts()}["pil-003"] is False
+
+    simulated(body, **world())
+
+
+def pool_tags(world: Simulated) -> dict[str, str]:
+    return next(iter(world.cloud.desktop.pools.values())).tags
+
+
+def tags_of_hosts(world: Simulated) -> set[str]:
+    """Every tag of every host in the pool."""
+    machines = [world.cloud.compute.find(host.vm) for host in world.cloud.desktop.hosts()]
+    return {tag for machine in machines if machine is not None for tag in machine.tags}
