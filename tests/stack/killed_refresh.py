@@ -49,7 +49,7 @@ async def run_killed_refresh(stack: Stack, told: Received) -> KilledRefresh:
         run = await client.create_flow_run_from_deployment(deployment.id, parameters={"image_set": "office"})
         story = KilledRefresh(stack, told, run.id)
 
-        await until(stack, lambda: _has_logged(client, run.id, "customise-install-apps done"))
+        await until(stack, lambda: has_logged(client, run.id, "customise-install-apps done"))
         story.killed.append(await _kill_process_of(client, stack, run.id))
         await _start_crashed_again(client)
 
@@ -125,7 +125,8 @@ async def _logs(client: PrefectClient, run: UUID) -> list[str]:
     return [log.message for log in logs]
 
 
-async def _has_logged(client: PrefectClient, run: UUID, text: str) -> bool:
+async def has_logged(client: PrefectClient, run: UUID, text: str) -> bool:
+    """Whether a run has logged a line with this text."""
     return any(text in message for message in await _logs(client, run))
 
 
@@ -143,7 +144,7 @@ async def _has_ended(client: PrefectClient, run: UUID) -> bool:
 async def _rollout_that_drains(client: PrefectClient) -> UUID | None:
     runs: list[FlowRun] = await client.read_flow_runs()
     for run in runs:
-        if run.parameters.get("pool") and await _has_logged(client, run.id, "removed from the pool"):
+        if run.parameters.get("pool") and await has_logged(client, run.id, "removed from the pool"):
             return run.id
     return None
 
@@ -170,5 +171,5 @@ async def _kill_process_of(client: PrefectClient, stack: Stack, run: UUID) -> st
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
-    await until(stack, lambda: _has_logged(client, run, "exceeded its memory allocation"))
+    await until(stack, lambda: has_logged(client, run, "exceeded its memory allocation"))
     return (await client.read_flow_run(run)).name
