@@ -50,7 +50,7 @@ LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"
 # On image versions.
 STATE = "evergold-state"
 SOURCE = "evergold-source"
-NOTES = "evergold-notes"
+NOTES = "evergold-notes"  # why; on the image definition too, while its refresh is under way
 STARTED_BY = "evergold-started-by"  # who asked for the refresh; on the image definition too, while it is under way
 APPROVED_BY = "evergold-approved-by"
 APPROVED_AT = "evergold-approved-at"

@@ -14,4 +14,5 @@ from evergold.config.load import list_host_pools, list_image_sets
 ImageSetName = Annotated[str, Field(json_schema_extra={"enum": [*list_image_sets()]})]
 PoolName = Annotated[str, Field(json_schema_extra={"enum": [*list_host_pools()]})]
 ImageVersion = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+NewVersion = Annotated[str, Field(pattern=r"^(\d+\.\d+\.\d+)?$")]  # empty: as the image set says
 Words = Annotated[str, Field(max_length=256)]  # what a tag holds

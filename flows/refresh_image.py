@@ -16,18 +16,23 @@ from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh
 from evergold.validation.preflight import connect_for
-from flows.parameters import ImageSetName, Words
+from flows.parameters import ImageSetName, NewVersion, Words
 from tasks import image, report, rollout
 from tasks.approval import Question, ask, requester
 from tasks.rings import roll_out_rings
 from tasks.rollout import RingError
+from tasks.versions import show_versions
 
 log = logging.getLogger("evergold.refresh")
 
 
 @flow(name="refresh-image", flow_run_name="refresh {image_set}", persist_result=False)
 async def refresh_image(
-    image_set: ImageSetName, notes: Words = "", started_by: Words = "", give_up: Words = ""
+    image_set: ImageSetName,
+    notes: Words = "",
+    started_by: Words = "",
+    give_up: Words = "",
+    image_version: NewVersion = "",
 ) -> None:
     """Build, prove, approve and roll out a new image version.
 
@@ -37,6 +42,7 @@ async def refresh_image(
         started_by: Your name. Kept on the image version; needed where the image set wants two people (approval.four_eyes).
         give_up: Id of a refresh that is unfinished and not approved, such as office-20261112-2000: it is rejected and removed, and a
             new one begins. Left empty, an unfinished refresh is gone on with.
+        image_version: Number of the new version, x.y.z, above every one there is. Left empty, the image set says how it is made.
 
     """
     loaded = load_image_set(image_set)
@@ -44,7 +50,7 @@ async def refresh_image(
         await image.preflight(azure, loaded)
         if give_up:
             await image.give_up(azure, loaded, give_up)
-        refresh = await image.begin(azure, loaded, await requester(started_by))
+        refresh = await image.begin(azure, loaded, await requester(started_by), image_version, notes)
         candidate = await image.build_and_publish(azure, loaded, refresh, notes)
         decision = candidate.decision or await decide(azure, loaded, refresh, candidate)
         if decision.approved:
@@ -59,6 +65,7 @@ async def refresh_image(
         else:
             await rollout.remove_canary(azure, loaded, refresh)
             await image.reject(azure, loaded, refresh)
+        await show_versions(azure, loaded)
         await image.end(azure, loaded, refresh)
 
 

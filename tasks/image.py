@@ -35,9 +35,9 @@ async def preflight(azure: Azure, image_set: ImageSet) -> None:
 
 
 @task(name="begin refresh", cache_policy=NO_CACHE)
-async def begin(azure: Azure, image_set: ImageSet, started_by: str = "") -> Refresh:
+async def begin(azure: Azure, image_set: ImageSet, started_by: str = "", version: str = "", notes: str = "") -> Refresh:
     """The refresh that is under way, or a new one with its version and exact source."""
-    refresh = await begin_refresh(azure, image_set, azure.clock.now(), started_by)
+    refresh = await begin_refresh(azure, image_set, azure.clock.now(), started_by, version, notes)
     how = "goes on" if refresh.resumed else "begins"
     log.info("Refresh %s %s: version %s from %s", refresh.id, how, refresh.version, refresh.source)
     return refresh

@@ -10,6 +10,7 @@ from evergold import holds
 from evergold.azure import Azure
 from evergold.config.models import ImageSet, Pool
 from evergold.images.leftovers import remove_leftovers
+from evergold.images.retention import retire_images
 from evergold.images.source_host import return_left_hosts
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.retire import delete, expired, why_kept
@@ -53,3 +54,24 @@ async def remove_failed_builds(azure: Azure, image_set: ImageSet, dry_run: bool)
     return [
         {"refresh": left.refresh.id, "left": ", ".join(left.names), "outcome": outcome} for left, outcome in outcomes
     ]
+
+
+@task(name="retire images", cache_policy=NO_CACHE)
+async def retire_images_of(
+    azure: Azure, image_set: ImageSet, neighbours: list[ImageSet], dry_run: bool
+) -> list[dict[str, Any]]:
+    """Versions, snapshots and managed images that nothing needs any more are gone. Returns a row for each: what became of it, and why."""
+    fates = await retire_images(azure, image_set, neighbours, holds.standing, dry_run=dry_run)
+    gone = "would be deleted" if dry_run else "deleted"
+    rows = [
+        {
+            "kind": fate.thing.kind,
+            "name": fate.thing.name,
+            "version": fate.thing.version,
+            "outcome": "kept" if fate.kept else gone,
+            "why": fate.reason,
+        }
+        for fate in fates
+    ]
+    log.info("%s: %d %s, %d kept", image_set.name, sum(not f.kept for f in fates), gone, sum(f.kept for f in fates))
+    return rows

@@ -216,6 +216,11 @@ class Compute:
         with explaining("list the virtual machines", resource_group):
             return [vm async for vm in self._client.virtual_machines.list(resource_group)]
 
+    async def list_all_vms(self) -> list[models.VirtualMachine]:
+        """Every VM of the subscription that this identity may read, with its image and tags; without power state."""
+        with explaining("list the virtual machines", "the subscription"):
+            return [vm async for vm in self._client.virtual_machines.list_all()]
+
     async def list_statuses(self) -> dict[str, VmStatus]:
         """What every VM in the subscription is doing, by `ids.key` of its id: one list for all pools."""
         with explaining("list the power states of virtual machines", "the subscription"):

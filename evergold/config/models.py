@@ -282,9 +282,12 @@ class Gallery(Part):
 
 
 class VersionPolicy(Part):
-    """How the next version number is made from the last one."""
+    """How the next version number is made from the last one. One that is given when a run is started goes before."""
 
-    bump: Literal["major", "minor", "patch"] = "minor"
+    scheme: Literal["bump", "calendar"] = Field(
+        default="bump", description="bump: 1.4.0, then 1.5.0. calendar: by the day, 2026.1112.0, then 2026.1112.1."
+    )
+    bump: Literal["major", "minor", "patch"] = Field(default="minor", description="For bump: which part is raised.")
 
 
 class MarketplaceSource(Part):
@@ -633,9 +636,15 @@ class Ring(Part):
 
 
 class Retention(Part):
-    """What is kept in the gallery."""
+    """What is kept of earlier refreshes, whatever else happens. What something still needs is never deleted."""
 
     keep_versions: AtLeastOne = Field(default=3, description="Newest image versions that are never deleted.")
+    keep_snapshots: AtLeastOne = Field(
+        default=2, description="Newest snapshots from before sysprep that are never deleted."
+    )
+    keep_rejected_days: int = Field(
+        default=30, ge=0, description="How long a version that nobody gets (rejected, given up, withdrawn) is kept."
+    )
 
 
 class ImageSet(Part):

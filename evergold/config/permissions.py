@@ -74,7 +74,11 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
         _SUBSCRIPTION,
     ),
     # Machines: the build machine and session hosts
-    Permission(f"{_VM}/read", "see machines and the tags that hold a rollout's progress", _MACHINES),
+    Permission(
+        f"{_VM}/read",
+        "see machines, the tags that hold a rollout's progress, and which image versions are in use",
+        (*_MACHINES, ScopeKind.SUBSCRIPTION),
+    ),
     Permission(f"{_VM}/write", "create machines, and tag them", _MACHINES),
     Permission(f"{_VM}/delete", "delete the build machine, and hosts past their time", _MACHINES),
     Permission(f"{_VM}/instanceView/read", "see whether a machine is running", _MACHINES),

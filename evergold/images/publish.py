@@ -92,13 +92,13 @@ async def find_candidate(azure: Azure, image_set: ImageSet, refresh: Refresh) ->
     regions = [region.name for region in image_set.publish.regions]
     if _provisioning(version) != "Succeeded" or not replication_of(version).completed(regions):
         return None
-    return _candidate(version)
+    return candidate_of(version)
 
 
 async def find_version(azure: Azure, image_set: ImageSet, version: str) -> Candidate | None:
     """A version of the image set's definition, whoever made it; None where there is none."""
     found = await azure.galleries.get_version(definition_of(image_set), version, replication=False)
-    return _candidate(found) if found is not None else None
+    return candidate_of(found) if found is not None else None
 
 
 async def find_previous(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate | None:
@@ -106,7 +106,7 @@ async def find_previous(azure: Azure, image_set: ImageSet, refresh: Refresh) -> 
     definition = definition_of(image_set)
     version = await latest_in(azure, definition, image_set.location, other_than=refresh.version)
     found = await azure.galleries.get_version(definition, version, replication=False) if version else None
-    return _candidate(found) if found is not None else None
+    return candidate_of(found) if found is not None else None
 
 
 async def ensure_version_published(
@@ -132,7 +132,7 @@ async def ensure_version_published(
         image_set.publish.timeout_minutes * 60,
         progress=progress,
     )
-    return _candidate(version)
+    return candidate_of(version)
 
 
 # Deciding
@@ -140,7 +140,7 @@ async def ensure_version_published(
 
 async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, decision: Decision) -> Candidate:
     """The decision stands in the version's tags. One about the same evidence that stands there already stays as it is."""
-    candidate = _candidate(await _own_version(azure, image_set, refresh))
+    candidate = candidate_of(await _own_version(azure, image_set, refresh))
     standing = candidate.decision
     if candidate.state in ("promoted", "rejected") or (standing is not None and standing.digest == decision.digest):
         return candidate
@@ -167,7 +167,7 @@ async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, de
 
 async def ensure_promoted(azure: Azure, image_set: ImageSet, refresh: Refresh, digest: str) -> Candidate:
     """Everyone gets this version from now on. Raises PromotionRefused unless the evidence with this digest was approved."""
-    candidate = _candidate(await _own_version(azure, image_set, refresh))
+    candidate = candidate_of(await _own_version(azure, image_set, refresh))
     if candidate.state == "promoted" and not candidate.excluded:
         return candidate
     decision = candidate.decision
@@ -236,7 +236,7 @@ async def _update(
     await azure.galleries.update_version(
         definition_of(image_set), refresh.version, exclude_from_latest=excluded, set_tags=set_tags
     )
-    candidate = _candidate(seen := await _own_version(azure, image_set, refresh))
+    candidate = candidate_of(seen := await _own_version(azure, image_set, refresh))
     if any((seen.tags or {}).get(name) != value for name, value in set_tags.items()):
         raise_failed("note the decision", candidate.version_id, "TagsLost", "It was written, and reads otherwise now.")
     return candidate
@@ -299,8 +299,9 @@ async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, not
     }
     if refresh.started_by:
         named[tags.STARTED_BY] = refresh.started_by
-    if notes.strip():
-        named[tags.NOTES] = notes.strip()[:TAG_VALUE_LENGTH]
+    why = notes.strip() or anchor.get(tags.NOTES, "")
+    if why:
+        named[tags.NOTES] = why[:TAG_VALUE_LENGTH]
     disk = await publishable_disk_id(azure, image_set, refresh)
     return VersionSpec(
         version=refresh.version,
@@ -320,7 +321,8 @@ def _provisioning(version: GalleryImageVersion) -> str:
     return str(getattr(state, "value", state) or "")
 
 
-def _candidate(version: GalleryImageVersion) -> Candidate:
+def candidate_of(version: GalleryImageVersion) -> Candidate:
+    """What Evergold knows of a version, from what stands on it."""
     named = version.tags or {}
     profile = version.properties.publishing_profile if version.properties else None
     excluded = bool(profile and profile.exclude_from_latest)

@@ -22,7 +22,7 @@ from evergold.azure.ids import ResourceId, image_version_id
 from evergold.config.models import GalleryVersionSource, ImageSet, MarketplaceSource, SessionHostSource
 from evergold.images.manifest import tag_names
 from evergold.images.source import NoSourceHostError, SourceHost, choose, policy_of
-from evergold.images.versions import Listed, latest, next_version
+from evergold.images.versions import Listed, Version, calendar_version, given_version, latest, next_version
 from evergold.rollout.observe import PoolWatch
 
 # How long a write of ours may take to be seen by another that begins at the same moment.
@@ -75,26 +75,33 @@ def definition_of(image_set: ImageSet) -> Definition:
     return Definition(gallery.resource_group, gallery.name, gallery.image_definition)
 
 
-async def begin_refresh(azure: Azure, image_set: ImageSet, now: datetime, started_by: str = "") -> Refresh:
-    """The refresh that is under way for this image set, or else a new one, its version and source chosen and noted."""
+async def begin_refresh(
+    azure: Azure, image_set: ImageSet, now: datetime, started_by: str = "", version: str = "", notes: str = ""
+) -> Refresh:
+    """The refresh that is under way for this image set, or else a new one, its version and source chosen and noted.
+
+    `version` is a number given by hand; "" leaves it to the image set. `notes` say why. AzureFailure where the number cannot be had.
+    """
     present = await _tags(azure, image_set)
     unfinished = _from_tags(present, image_set)
     if unfinished is not None:
+        _refuse_other_number(unfinished, version)
         return unfinished
     existing = await azure.galleries.list_versions(definition_of(image_set))
     new = Refresh(
         id=_unused_id(image_set.name, now, existing),
-        version=str(next_version([version.name or "" for version in existing], image_set.version.bump)),
+        version=str(_number([each.name or "" for each in existing], image_set, now, version)),
         source=await _exact_source(azure, image_set),
         image_set=image_set.name,
         started_by=started_by.strip()[:TAG_VALUE_LENGTH],
         template=template_of(image_set),
     )
-    noted = {tags.STARTED_BY: new.started_by} if new.started_by else {}
+    more = {tags.STARTED_BY: new.started_by, tags.NOTES: notes.strip()[:TAG_VALUE_LENGTH]}
+    noted = {name: value for name, value in more.items() if value}
     await azure.galleries.update_definition_tags(
         definition_of(image_set),
         {tags.REFRESH_NOW: new.id, tags.REFRESH_VERSION: new.version, tags.REFRESH_SOURCE: new.source, **noted},
-        remove=tuple(name for name in (tags.STARTED_BY, *tag_names(present)) if name not in noted),
+        remove=tuple(name for name in (*more, *tag_names(present)) if name not in noted),
     )
     await azure.clock.sleep(READ_BACK_AFTER_S)
     settled = await current_refresh(azure, image_set)
@@ -121,7 +128,7 @@ async def end_refresh(azure: Azure, image_set: ImageSet, refresh: Refresh) -> No
             definition_of(image_set),
             {},
             remove=(
-                *(tags.REFRESH_NOW, tags.REFRESH_VERSION, tags.REFRESH_SOURCE, tags.STARTED_BY),
+                *(tags.REFRESH_NOW, tags.REFRESH_VERSION, tags.REFRESH_SOURCE, tags.STARTED_BY, tags.NOTES),
                 *tag_names(present),
             ),
         )
@@ -160,6 +167,36 @@ def _from_tags(present: Mapping[str, str], image_set: ImageSet) -> Refresh | Non
     started_by = present.get(tags.STARTED_BY, "")
     template = template_of(image_set)
     return Refresh(refresh, version, source, image_set.name, resumed=True, started_by=started_by, template=template)
+
+
+def _number(existing: list[str], image_set: ImageSet, now: datetime, wanted: str) -> Version:
+    try:
+        if wanted:
+            return given_version(existing, wanted)
+        if image_set.version.scheme == "calendar":
+            return calendar_version(existing, now)
+        return next_version(existing, image_set.version.bump)
+    except ValueError as problem:
+        raise AzureFailure(
+            "choose the version number",
+            f"{image_set.name} {wanted}".strip(),
+            "VersionRefused",
+            str(problem),
+            retryable=False,
+            remedy="Nothing was changed. Start the run again with a higher number, or with none: it then takes the next.",
+        ) from None
+
+
+def _refuse_other_number(unfinished: Refresh, wanted: str) -> None:
+    if wanted and wanted != unfinished.version:
+        raise AzureFailure(
+            "begin the refresh",
+            f"{unfinished.image_set} {wanted}",
+            "RefreshUnderWay",
+            f"Refresh {unfinished.id} is unfinished, and makes version {unfinished.version}.",
+            retryable=False,
+            remedy=f"Nothing was changed. Leave the version empty, and the run goes on with it; or give up {unfinished.id} first.",
+        )
 
 
 def _unused_id(image_set: str, now: datetime, existing: list[GalleryImageVersion]) -> str:

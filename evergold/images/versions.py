@@ -1,6 +1,7 @@
 """Image version numbers: x.y.z, compared as numbers ("1.10.0" is above "1.9.0"), never as text.
 
-Pure: no Azure here. Each part is a 32-bit whole number, as galleries have it.
+Pure: no Azure here. Each part is a 32-bit whole number, as galleries have it. A new number is above every one that exists, whichever way
+it is made: by raising a part, by the calendar, or by hand. So "latest" never goes back, and no number is used twice.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, Self
 
 Bump = Literal["major", "minor", "patch"]
@@ -61,10 +63,37 @@ class Listed:
 
 def next_version(existing: Iterable[str], bump: Bump) -> Version:
     """The number for a new version: above every one that exists, whatever became of it, so that none is ever used twice."""
-    highest = max((Version.parse(version) for version in existing), default=None)
-    if highest is None:
-        return Version(1, 0, 0)
-    return highest.bumped(bump)
+    highest = _highest(existing)
+    return Version(1, 0, 0) if highest is None else _legal(highest.bumped(bump))
+
+
+def calendar_version(existing: Iterable[str], now: datetime) -> Version:
+    """The number for a new version by the day it is made (UTC): 2026.1112.0, then 2026.1112.1 on the same day.
+
+    Where there is a higher one already (of a later day, or from before the scheme was changed), its last part is raised: never below.
+    """
+    day = now.astimezone(UTC)
+    today = Version(day.year, day.month * 100 + day.day, 0)
+    highest = _highest(existing)
+    return today if highest is None or highest < today else _legal(highest.bumped("patch"))
+
+
+def given_version(existing: Iterable[str], wanted: str) -> Version:
+    """The number that a person wants; ValueError, in words, where it is none, or not above every one that exists."""
+    version = Version.parse(wanted)
+    highest = _highest(existing)
+    if highest is not None and version <= highest:
+        raise ValueError(f"{wanted} is not above {highest}, the highest version that there is.")
+    return version
+
+
+def _highest(existing: Iterable[str]) -> Version | None:
+    return max((Version.parse(version) for version in existing), default=None)
+
+
+def _legal(version: Version) -> Version:
+    """The version, if a gallery can hold it; ValueError, in words, where a part has grown too high."""
+    return Version.parse(str(version))
 
 
 def latest(versions: Iterable[Listed]) -> str | None:

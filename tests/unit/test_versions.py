@@ -1,10 +1,21 @@
 """Version numbers are numbers: how they are read, compared, raised, and what "latest" means."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergold.images.versions import HIGHEST_PART, Bump, Listed, Version, latest, next_version
+from evergold.images.versions import (
+    HIGHEST_PART,
+    Bump,
+    Listed,
+    Version,
+    calendar_version,
+    given_version,
+    latest,
+    next_version,
+)
 
 parts = st.integers(0, HIGHEST_PART - 1)
 versions = st.builds(Version, parts, parts, parts)
@@ -49,3 +60,27 @@ def test_latest_is_the_highest_that_can_be_used_and_is_not_excluded() -> None:
 
 def test_there_is_no_latest_where_every_version_is_excluded() -> None:
     assert latest([Listed("1.0.0", excluded=True)]) is None
+
+
+def test_a_calendar_version_is_the_day_in_utc_and_a_count_within_it() -> None:
+    evening = datetime(2026, 11, 13, 0, 30, tzinfo=timezone(timedelta(hours=1)))
+    assert str(calendar_version(["1.4.0"], evening)) == "2026.1112.0"
+    assert str(calendar_version(["2026.1112.0"], evening)) == "2026.1112.1"
+    assert str(calendar_version(["2026.1231.4"], datetime(2027, 1, 5, tzinfo=UTC))) == "2027.105.0"
+
+
+@given(st.lists(versions, min_size=1), st.datetimes(timezones=st.just(UTC)))
+def test_a_calendar_version_is_above_every_one_there_is(existing: list[Version], now: datetime) -> None:
+    assert calendar_version(map(str, existing), now) > max(existing)
+
+
+def test_a_number_that_is_given_must_be_above_every_one_there_is() -> None:
+    assert str(given_version(["1.4.0", "1.10.0"], "1.10.1")) == "1.10.1"
+    for wanted in ("1.10.0", "1.9.9"):
+        with pytest.raises(ValueError, match=r"not above 1\.10\.0"):
+            given_version(["1.4.0", "1.10.0"], wanted)
+
+
+def test_a_part_that_cannot_be_raised_any_further_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="three whole numbers"):
+        next_version([f"1.{HIGHEST_PART}.0"], "minor")

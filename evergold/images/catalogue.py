@@ -1,0 +1,85 @@
+"""The versions of an image set, as a person wants to see them: what each is, who asked for it and who approved it, and who uses it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evergold import tags
+from evergold.azure import Azure
+from evergold.azure.compute import image_version_of
+from evergold.azure.ids import key
+from evergold.config.models import ImageSet
+from evergold.images.publish import Candidate, candidate_of
+from evergold.images.refresh import definition_of
+from evergold.images.versions import Version
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One version.
+
+    Attributes:
+        regions: where it goes, with its replicas there: "westeurope (2)".
+        hosts: machines in the subscription that were made from it, switched off ones too.
+        end_of_life: the day, "2027-05-11"; "" where there is none.
+
+    """
+
+    candidate: Candidate
+    latest: bool
+    provisioning: str
+    regions: tuple[str, ...]
+    hosts: int
+    end_of_life: str
+
+    def row(self) -> dict[str, str]:
+        """A row of the table; times are UTC."""
+        decision, named = self.candidate.decision, self.candidate.tags
+        approved = decision if decision is not None and decision.approved else None
+        return {
+            "version": self.candidate.version,
+            "state": self._state(),
+            "source": named.get(tags.SOURCE, ""),
+            "notes": named.get(tags.NOTES, ""),
+            "started by": named.get(tags.STARTED_BY, ""),
+            "approved by": approved.by if approved else "",
+            "approved at": f"{approved.at:%Y-%m-%d %H:%M}" if approved else "",
+            "regions": ", ".join(self.regions),
+            "hosts using it": str(self.hosts),
+            "end of life": self.end_of_life,
+        }
+
+    def _state(self) -> str:
+        if self.provisioning != "Succeeded":
+            return self.provisioning.lower()
+        return f"{self.candidate.state}, latest" if self.latest else self.candidate.state
+
+
+async def list_entries(azure: Azure, image_set: ImageSet) -> list[Entry]:
+    """Every version of the image set's definition, newest first, whoever made it."""
+    versions = await azure.galleries.list_versions(definition_of(image_set))
+    hosts = Counter(key(image_version_of(vm) or "") for vm in await azure.compute.list_all_vms())
+    newest = sorted(versions, key=lambda each: Version.parse(each.name or ""), reverse=True)
+    usable = (each.name for each in newest if not candidate_of(each).excluded)
+    latest = next(usable, None)
+    return [_entry(each, hosts, latest) for each in newest]
+
+
+def _entry(version: Any, hosts: Mapping[str, int], latest: str | None) -> Entry:
+    profile = version.properties.publishing_profile
+    state = version.properties.provisioning_state
+    ends = profile.end_of_life_date if profile else None
+    return Entry(
+        candidate=candidate_of(version),
+        latest=version.name == latest,
+        provisioning=str(getattr(state, "value", state) or ""),
+        regions=tuple(
+            f"{region.name} ({region.regional_replica_count or 1})"
+            for region in (profile.target_regions if profile else None) or []
+        ),
+        hosts=hosts.get(key(version.id or ""), 0),
+        end_of_life=f"{ends:%Y-%m-%d}" if ends else "",
+    )
