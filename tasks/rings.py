@@ -12,7 +12,7 @@ from evergold.azure import Azure
 from evergold.clock import sleep_until
 from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring
 from evergold.images.refresh import Refresh
-from evergold.rollout.hosts import is_serving
+from evergold.rollout.hosts import is_asleep, is_serving
 from evergold.rollout.model import Snapshot
 from evergold.rollout.preview import place_of, target_of
 from evergold.validation.looking import Look, look_at_all
@@ -57,7 +57,9 @@ async def bake(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) 
         place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh.id, refresh.version, pool))
         snapshot = await snapshot_of(place)
         now = azure.clock.now()
-        silent = [h.name for h in snapshot.hosts if h.registered and not is_serving(h, place.policy, now)]
+        silent = [
+            h.name for h in snapshot.hosts if h.registered and not is_asleep(h) and not is_serving(h, place.policy, now)
+        ]
         if not snapshot.complete or silent:
             raise RingError(
                 f"After its bake time, {pool.name} is not as it should be ({snapshot.problem or ', '.join(silent) + ' do not serve'}). "

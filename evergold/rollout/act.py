@@ -18,6 +18,7 @@ from evergold.azure.ids import ResourceId, same
 from evergold.config.models import ImageSet, Pool
 from evergold.images.guest import StepFailure
 from evergold.rollout.arrive import bring_back_host, create_host
+from evergold.rollout.devices import forget_devices
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
 from evergold.validation.agent import check_agent
 from evergold.validation.checks import check_new_host
@@ -225,12 +226,16 @@ async def mark_retired(place: Place, host: Host, action: Action) -> None:
 
 
 async def delete_failed(place: Place, host: Host, action: Action) -> None:
-    """Removes a new host that did not come up, counting it first: the count and the name outlive the host."""
+    """Removes a new host that did not come up, counting it first: the count and the name outlive the host.
+
+    The VM stays as long as its session host object cannot be removed.
+    """
     await _refuse_users(place, host)
     number = await _count_failure(place, host, action)
     pool = place.pool
     if host.registered:
         await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
+    await forget_devices(place.azure, host.vm_resource_id)
     await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
     log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, number, action.reason)
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from evergold import tags
 from evergold.azure import Azure
 from evergold.azure.compute import status_of
+from evergold.rollout.devices import forget_devices
 from evergold.rollout.model import Host, Snapshot
 
 log = logging.getLogger("evergold.rollout")
@@ -40,7 +41,7 @@ def why_kept(named: Mapping[str, str], power: str, now: datetime) -> str | None:
 
 
 async def delete(azure: Azure, resource_group: str, host: Host) -> str | None:
-    """Deletes an expired host with its disk and network card, and sees that it is gone. Returns why not, where it was left."""
+    """Deletes an expired host with its disk, network card and devices, and sees that it is gone. Returns why not, where it was left."""
     vm = await azure.compute.get_vm(resource_group, host.name)
     if vm is None:
         return None
@@ -48,6 +49,9 @@ async def delete(azure: Azure, resource_group: str, host: Host) -> str | None:
         return "another VM has that name now"
     reason = why_kept(dict(vm.tags or {}), status_of(vm).power, azure.clock.now())
     if reason is None:
+        await forget_devices(azure, host.vm_resource_id)
         await azure.compute.delete_vm(resource_group, host.name)
+        if await azure.compute.get_vm(resource_group, host.name) is not None:
+            return "Azure took the deletion, and shows it still"
         log.info("%s: deleted, its time was up", host.name)
     return reason

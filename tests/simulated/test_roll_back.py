@@ -158,10 +158,10 @@ def test_a_roll_back_that_dies_after_any_of_its_writes_comes_to_the_same_end(fir
 
     async def killed(world: Simulated, after: int) -> None:
         await retire(world)
-        world.wire.dies_after_writes = after
+        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
         with pytest.raises(Killed):
             await roll_out(quick(there(world)), ME, ignore)
-        world.wire.dies_after_writes = None
+        world.wire.dead = False
         await roll_out(quick(there(world)), ME, ignore)
         assert_back(world)
 

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from evergold import tags
-from evergold.azure import Azure
+from evergold.azure import Azure, AzureFailure
 from evergold.rollout import lease
+from evergold.rollout.act import act
 from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, put_back_after, roll_out
+from evergold.rollout.model import Action, Kind
 from evergold.rollout.retire import delete, expired, why_kept
+from simulator.kernel.faults import Fault
 from simulator.scenario import load
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.rollouts import GROUP, ME, NEW, ignore, place, world
@@ -96,10 +99,10 @@ def test_a_rollout_that_dies_after_any_of_its_writes_comes_to_the_same_end(first
         return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes = after
+        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
         with pytest.raises(Killed):
             await rolled_out(world)
-        world.wire.dies_after_writes = None
+        world.wire.dead = False
         await rolled_out(world)
         assert_replaced(world)
 
@@ -279,6 +282,31 @@ def test_retained_hosts_are_deleted_once_their_time_is_up_and_not_before() -> No
         for host in over:
             assert await delete(world.azure, GROUP, host) is None
         assert len(world.cloud.compute.machines()) == len(world.cloud.network.nics()) == 2
+
+    simulated(body, **world())
+
+
+def test_a_deleted_host_leaves_no_device_in_the_directory() -> None:
+    async def body(world: Simulated) -> None:
+        await rolled_out(world)
+        left = {device.name for device in world.cloud.devices.devices.values()}
+        assert {host.name for host in world.cloud.desktop.hosts()} | {"pil-001", "pil-002"} == left, (
+            "the failed one's is gone"
+        )
+
+    simulated(body, **world(guest_failures={"register-host": "once:exit:1"}))
+
+
+def test_a_failed_host_stays_as_long_as_its_session_host_cannot_be_removed() -> None:
+    async def body(world: Simulated) -> None:
+        last = await roll_out(place(world, canary_only=True), ME, ignore)
+        canary = next(host for host in last.snapshot.hosts if host.name == "pil-003")
+        world.cloud.faults.planned.append(Fault(path="/sessionHosts/pil-003", method="DELETE", status=403, code="403"))
+        with pytest.raises(AzureFailure):
+            await act(place(world), canary, Action(Kind.DELETE_FAILED, "pil-003", "its checks did not pass"))
+        assert "pil-003" in {machine.name for machine in world.cloud.compute.machines()}
+        await act(place(world), canary, Action(Kind.DELETE_FAILED, "pil-003", "its checks did not pass"))
+        assert "pil-003" not in {host.name for host in world.cloud.desktop.hosts()}
 
     simulated(body, **world())
 

@@ -37,11 +37,15 @@ class Wire:
         self.calls: list[tuple[str, str]] = []
         self.written: list[str] = []
         self.dies_after_writes: int | None = None
+        # With `dies_for_good` nothing that the process still tries on its way out is sent, until it is not `dead` any more.
+        self.dies_for_good = self.dead = False
         self.dies_of: type[BaseException] = Killed
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request. A process that dies has its write done, and never learns of it."""
         method, path = scope["method"], scope["path"]
+        if self.dead:
+            raise Killed(f"{method} {path}: it is dead")
         self.calls.append((method, path))
         is_write = method != "GET" and path.startswith(("/subscriptions", "/v1.0", "/beta"))
 
