@@ -6,6 +6,7 @@ Deleting a VM takes its network card and its OS disk along where they were made 
 """
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -420,13 +421,19 @@ class Compute:
 
     def _list(self, request: ArmRequest) -> Reply:
         self.cloud.management.require_group(request["group"])
-        found = [m.body() for m in self._machines.values() if same(m.group, request["group"])]
-        return page(request, found)
+        found = [machine for machine in self._machines.values() if same(machine.group, request["group"])]
+        return _listed(request, found, Machine.body)
 
     def _list_all(self, request: ArmRequest) -> Reply:
         """With statusOnly=true: what every machine is doing, without its tags."""
         only = request.flag("statusOnly")
-        return page(request, [m.body(view=only, tags=not only) for m in self._machines.values()])
+        return _listed(request, list(self._machines.values()), lambda machine: machine.body(view=only, tags=not only))
+
+
+def _listed(request: ArmRequest, machines: list[Machine], body: Callable[[Machine], Json]) -> Reply:
+    """One page of machines; only what is on the page is written out."""
+    reply = page(request, machines)
+    return Reply(200, {**reply.body, "value": [body(machine) for machine in reply.body["value"]]})
 
 
 def _id_in(request: ArmRequest) -> str:

@@ -80,6 +80,7 @@ class Watch:
         self.protected: set[str] = set()
         self._asked: Asked | None = None
         self._touching: Touched | None = None
+        self._pending: list[str] = []
         self._capacity: Mapping[str, int] = {}
         self._at_first: dict[str, bool] = {}  # whether a host that was there at the start took people, by vmId
         self._opened: set[str] = set()  # vmIds of hosts that somebody has opened since
@@ -106,16 +107,17 @@ class Watch:
     # A write
 
     def _begins(self, news: Asked) -> None:
-        self._asked = news
+        self._asked, self._pending = news, []
         self._capacity = self._capacities()
         touched = self._touching = self._touched(news.path)
         if touched is None:
             return
         if touched.vm_ids & self.protected:
-            self._break("I5", f"touches {touched.name}, which nobody may touch")
+            self._would("I5", f"touches {touched.name}, which nobody may touch")
         self._keep_away(touched, news.caller)
 
     def _ended(self, news: Answered) -> None:
+        self.broken += self._pending if news.done else []
         touched = self._touched(news.path)
         if touched is not None and touched.machine is not None and not touched.part and news.method == "PUT":
             self._name_taken(touched.machine)
@@ -138,8 +140,15 @@ class Watch:
         return None
 
     def _break(self, which: str, what: str) -> None:
+        self.broken.append(self._breach(which, what))
+
+    def _would(self, which: str, what: str) -> None:
+        """A breach if the write is done: one that is refused has touched nothing."""
+        self._pending.append(self._breach(which, what))
+
+    def _breach(self, which: str, what: str) -> str:
         call = f"{self._asked.method} by {self._asked.caller}" if self._asked else "nobody"
-        self.broken.append(f"{which} at {self._world.now:%Y-%m-%d %H:%M:%S}: {call} {what}")
+        return f"{which} at {self._world.now:%Y-%m-%d %H:%M:%S}: {call} {what}"
 
     # I1
 
@@ -260,7 +269,7 @@ class Watch:
     def _keep_away(self, touched: Touched, caller: str) -> None:
         _, holder = self._leases.get(touched.group, ("", caller))
         if holder != caller:
-            self._break("I7", f"changes {touched.name}, and {holder} has the pool")
+            self._would("I7", f"changes {touched.name}, and {holder} has the pool")
 
     def _note_lease(self, caller: str) -> None:
         """Whoever changes the tag has the pool from then on; nobody has it where the tag is not there."""

@@ -129,7 +129,7 @@ def not_found(type_and_name: str, group: str) -> ArmError:
     )
 
 
-def page(request: ArmRequest, items: Sequence[Json], size: int = 100) -> Reply:
+def page(request: ArmRequest, items: Sequence[Any], size: int = 100) -> Reply:
     """A list reply of at most `size` items, with a nextLink that carries on where it ends."""
     token = request.query.get("$skiptoken", "")
     start = int(base64.urlsafe_b64decode(token)) if token else 0

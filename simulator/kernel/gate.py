@@ -39,11 +39,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """What was asked for has been done, or was refused."""
+    """What was asked for has been `done`, or was refused."""
 
     caller: str
     method: str
     path: str
+    done: bool
 
 
 class Gate:
@@ -137,10 +138,13 @@ class Gate:
     def _write(self, route: Route, request: ArmRequest) -> Reply:
         who_what_where = request.caller, request.method, request.path
         self.world.tell(Asked(*who_what_where))
+        done = False
         try:
-            return route.handler(request)
+            reply = route.handler(request)
+            done = True
+            return reply
         finally:
-            self.world.tell(Answered(*who_what_where))
+            self.world.tell(Answered(*who_what_where, done))
 
     def _find_anew(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         other_method = False

@@ -201,5 +201,6 @@ def test_what_was_shut_before_is_not_opened_and_what_was_open_is_told_until_it_i
 def test_what_was_refused_breaks_nothing() -> None:
     world = a_world(hosts=1)
     sign_in(world, USER)
+    world.cloud.watch.protected.add(host_of(world).vm_id)
     call(world, "DELETE", "/sessionHosts/pil-001")
     assert broken(world) == []
