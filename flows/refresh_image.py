@@ -6,15 +6,17 @@ is done and goes on. The decision of a person stands on the image version, and n
 
 import logging
 
-from prefect import flow
-from prefect.runtime import flow_run
+from prefect import Flow, State, flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.runtime import flow_run as this_run
 
 from evergold.azure import Azure
 from evergold.clock import sleep_until
 from evergold.config.load import load_image_set
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
-from evergold.images.refresh import Refresh
+from evergold.images.refresh import Refresh, current_refresh
+from evergold.images.source_host import ensure_source_returned
 from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName, NewVersion, Words
 from tasks import image, report, rollout
@@ -26,7 +28,21 @@ from tasks.versions import show_versions
 log = logging.getLogger("evergold.refresh")
 
 
-@flow(name="refresh-image", flow_run_name="refresh {image_set}", persist_result=False)
+async def put_back(flow: "Flow[..., None]", flow_run: FlowRun, state: State) -> None:  # noqa: ARG001  (Prefect's names)
+    """After a cancellation: a session host that was being copied serves again as before. Runs in another process."""
+    loaded = load_image_set(flow_run.parameters["image_set"])
+    async with connect_for(loaded) as azure:
+        refresh = await current_refresh(azure, loaded)
+        if refresh is not None:
+            await ensure_source_returned(azure, loaded, refresh)
+
+
+@flow(
+    name="refresh-image",
+    flow_run_name="refresh {image_set}",
+    persist_result=False,
+    on_cancellation=[put_back],
+)
 async def refresh_image(
     image_set: ImageSetName,
     notes: Words = "",
@@ -71,7 +87,7 @@ async def refresh_image(
 
 async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate) -> Decision:
     """A person's decision on what was found; written to the image version before anything follows from it."""
-    canary = await rollout.boot_canary(azure, image_set, refresh, str(flow_run.id))
+    canary = await rollout.boot_canary(azure, image_set, refresh, str(this_run.id))
     evidence = await rollout.gather_evidence(azure, image_set, refresh, candidate, canary)
     if not evidence.passed:
         raise EvidenceError(

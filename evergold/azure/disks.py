@@ -8,8 +8,8 @@ from typing import Literal
 from azure.mgmt.compute import models
 from azure.mgmt.compute.aio import ComputeManagementClient
 
-from evergold.azure.errors import explaining, found, gone
-from evergold.azure.pipeline import Polling
+from evergold.azure.errors import explaining, found, gone, raise_failed
+from evergold.azure.pipeline import Polling, wait_until
 from evergold.clock import Clock
 
 
@@ -93,8 +93,17 @@ class Disks:
         tags: Mapping[str, str],
         timeout_seconds: float = 3600,
     ) -> models.Snapshot:
-        """Take an incremental snapshot of a disk, and wait for it: it holds the whole disk, and only what changed is paid for."""
+        """Take an incremental snapshot of a disk, and wait for it: it holds the whole disk, and only what changed is paid for.
+
+        One of that name that is being taken is waited for; one that is there is returned as it is, and one that failed is replaced. The
+        caller checks by its tags that a snapshot found there is its own.
+        """
         what, label = "take the snapshot", f"{resource_group}/{name}"
+        present = await self._settled_snapshot(resource_group, name, timeout_seconds)
+        if present is not None and _state(present) == "Succeeded":
+            return present
+        if present is not None:
+            await self.delete_snapshot(resource_group, name)
         snapshot = models.Snapshot(
             location=location,
             tags=dict(tags),
@@ -109,6 +118,21 @@ class Disks:
                 await self._client.snapshots.begin_create_or_update(resource_group, name, snapshot, polling=polling)
             ).result()
 
+    async def _settled_snapshot(self, resource_group: str, name: str, timeout_seconds: float) -> models.Snapshot | None:
+        """The snapshot, once Azure is at work on it no more; None if there is none."""
+        if await self.get_snapshot(resource_group, name) is None:
+            return None
+
+        async def settled() -> models.Snapshot | None:
+            seen = await self.get_snapshot(resource_group, name)
+            if seen is None:
+                raise_failed("take the snapshot", name, "ResourceNotFound", "It was removed while it was waited for.")
+            return seen if _state(seen) in ("Succeeded", "Failed") else None
+
+        label = f"{resource_group}/{name}"
+        whole: models.Snapshot = await wait_until(settled, "take the snapshot", label, self._clock, timeout_seconds, 5)
+        return whole
+
     async def delete_snapshot(self, resource_group: str, name: str, timeout_seconds: float = 900) -> None:
         """Delete the snapshot and wait; that there is none counts as done."""
         what, label = "delete the snapshot", f"{resource_group}/{name}"
@@ -118,3 +142,7 @@ class Disks:
             await (await self._client.snapshots.begin_delete(resource_group, name, polling=polling)).result()
 
         await gone(delete, what, label)
+
+
+def _state(snapshot: models.Snapshot) -> str:
+    return (snapshot.properties.provisioning_state if snapshot.properties else None) or ""

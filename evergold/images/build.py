@@ -178,12 +178,6 @@ async def ensure_snapshot_taken(azure: Azure, image_set: ImageSet, refresh: Refr
 
     async def run(machine: Machine) -> None:
         name = snapshot_before_sysprep(refresh)
-        present = await azure.disks.get_snapshot(machine.resource_group, name)
-        state = present.properties.provisioning_state if present is not None and present.properties else None
-        if state == "Succeeded":
-            return
-        if state == "Failed":
-            await azure.disks.delete_snapshot(machine.resource_group, name)
         vm = await _own_vm(azure, image_set, refresh)
         disk = os_disk_id(vm)
         if not disk:

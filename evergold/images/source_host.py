@@ -103,6 +103,7 @@ async def ensure_source_copied(azure: Azure, image_set: ImageSet, refresh: Refre
         await ensure_source_returned(azure, image_set, refresh)  # the copy has become a machine
         return
     if await _copy(azure, group, refresh) == "done" and not await _is_on_loan(lender):
+        await _release(lender)  # where a run died just before it did
         return
     held: Lease | None = None
     try:
@@ -119,8 +120,12 @@ async def ensure_source_copied(azure: Azure, image_set: ImageSet, refresh: Refre
 async def ensure_source_returned(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """The source host of a refresh serves as it did before it was taken, whatever became of the copy."""
     lender = _lender(azure, image_set, refresh)
-    if lender is not None and await _is_on_loan(lender):
+    if lender is None:
+        return
+    if await _is_on_loan(lender):
         await _brought_back(lender, None)
+    else:
+        await _release(lender)
 
 
 async def return_left_hosts(azure: Azure, image_set: ImageSet) -> list[str]:
@@ -369,9 +374,6 @@ async def _take_snapshot(lender: Lender, refresh: Refresh) -> None:
     if vm.plan is not None:
         named[tags.PLAN] = f"{vm.plan.publisher}|{vm.plan.product}|{vm.plan.name}"
     group, name = lender.image_set.build.resource_group, snapshot_name(refresh)
-    failed = await lender.azure.disks.get_snapshot(group, name)
-    if failed is not None and _state(failed) == "Failed":
-        await lender.azure.disks.delete_snapshot(group, name)
     await lender.azure.disks.create_snapshot(group, name, vm.location, disk, named)
 
 
