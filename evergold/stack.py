@@ -91,6 +91,7 @@ class Stack:
                 "PREFECT_API_URL": f"{self.prefect_url}/api",
                 "EVERGOLD_DEPLOYMENTS": str(self.state / "deployments"),
                 "EVERGOLD_REPOSITORY": str(REPOSITORY),
+                "EVERGOLD_REPORTS": str(self.state / "reports"),
                 "EVERGOLD_CLIENT_SECRET": SIMULATED_SECRET,
             }
             | self.settings

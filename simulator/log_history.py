@@ -38,6 +38,14 @@ NO_HOST = (
     "RDBroker",
 )
 
+# What the log of a host with the defect "sign-in" tells of everybody who tries
+NOT_LET_IN = (
+    -2147467259,
+    "ConnectionFailedUserSIDInformationMismatch",
+    "The user could not be signed in on the session host.",
+    "RDStack",
+)
+
 
 @dataclass
 class Life:
@@ -218,7 +226,7 @@ class History:
         columns = self._connection(news, host)
         if news.state == "Active":
             self._connections[key] = columns["CorrelationId"] = self._guid(pool.id, news.session, self._cloud.world.now)
-            self._connect(pool.id, news, columns)
+            self._connect(pool.id, news, columns, lets_in=not self._has_defect(host, "sign-in"))
         elif correlation := self._connections.pop(key, None):
             columns["CorrelationId"] = correlation
             self._happen("WVDConnections", pool.id, columns | {"State": "Completed"})
@@ -231,7 +239,7 @@ class History:
         correlation = self._guid("refused", pool.id, news.user, self._cloud.world.now)
         self._happen("WVDErrors", pool.id, _error(news.user, correlation, *NO_HOST))
 
-    def _connect(self, pool_id: str, news: SessionChanged, columns: dict[str, Any]) -> None:
+    def _connect(self, pool_id: str, news: SessionChanged, columns: dict[str, Any], *, lets_in: bool) -> None:
         wait = self._cloud.world.chance("connecting", columns["CorrelationId"]).uniform(*CONNECTING_S)
         checkpoint = {
             "CorrelationId": columns["CorrelationId"],
@@ -243,7 +251,14 @@ class History:
         }
         self._happen("WVDCheckpoints", pool_id, checkpoint)
         self._happen("WVDConnections", pool_id, columns | {"State": "Started"})
-        self._happen("WVDConnections", pool_id, columns | {"State": "Connected"}, wait)
+        if lets_in:
+            self._happen("WVDConnections", pool_id, columns | {"State": "Connected"}, wait)
+        else:
+            self._happen("WVDErrors", pool_id, _error(news.user, columns["CorrelationId"], *NOT_LET_IN), wait)
+
+    def _has_defect(self, host: "SessionHost | None", defect: str) -> bool:
+        machine = self._cloud.compute.find(host.vm) if host else None
+        return machine is not None and defect in machine.contents.defects
 
     def _connection(self, news: SessionChanged, host: "SessionHost | None") -> dict[str, Any]:
         life = self._lives.get(host.vm_id) if host else None

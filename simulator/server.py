@@ -84,7 +84,12 @@ class AnnouncedServer(uvicorn.Server):
 
 def _config(cloud: Cloud, authority: trustme.CA) -> uvicorn.Config:
     config = uvicorn.Config(
-        cloud.app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        cloud.app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        date_header=False,  # the gate sends the world's own
     )
     config.load()
     config.ssl = _context(authority)

@@ -18,6 +18,7 @@ from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, end_refresh
 from evergold.images.source_host import ensure_source_copied, ensure_source_returned
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
+from tasks.record import show_preflight
 from tasks.rollout import remove_canary
 
 log = logging.getLogger("evergold.images")
@@ -27,6 +28,7 @@ log = logging.getLogger("evergold.images")
 async def preflight(azure: Azure, image_set: ImageSet) -> None:
     """Refuses the refresh, before anything is changed, where something it needs is missing."""
     checks = await check_image_set(azure, image_set)
+    await show_preflight(image_set, checks)
     refuse_unless_passed(checks, f"The refresh of {image_set.name}")
     for check in checks:
         if check.verdict == "warn":

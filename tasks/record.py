@@ -7,21 +7,24 @@ from when to when nobody has a record.
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import get_client
 from prefect.artifacts import Artifact, acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 from pydantic import ValidationError
 
+from evergold.config.models import ImageSet
 from evergold.rollout.engine import Tick
 from evergold.rollout.model import Target
 from evergold.validation.timeline import Sample, sample_of
-from evergold.validation.verdicts import Evidence
+from evergold.validation.verdicts import ORDER, Check, Evidence
 
 log = logging.getLogger("evergold.report")
 
@@ -42,7 +45,7 @@ class Record:
     async def note(self, tick: Tick) -> None:
         """Keeps what is new in a tick; written when a host has come further, and now and then."""
         if self._samples is None:
-            self._samples = list(await timeline_of(self._pool, self._target.refresh))
+            self._samples = await self._kept()
         sample = sample_of(tick.at, tick.snapshot, tick.plan, self._target, self._samples)
         if sample is None:
             return
@@ -55,6 +58,13 @@ class Record:
         if self._samples:
             await self._write(self._samples[-1].at)
 
+    async def _kept(self) -> list[Sample]:
+        try:
+            return list(await timeline_of(self._pool, self._target.refresh))
+        except (PrefectException, HTTPError) as problem:
+            log.warning("%s: the record for the report cannot be read, and begins anew: %s", self._pool, problem)
+            return []
+
     async def _write(self, now: datetime) -> None:
         rows = [row_of(sample) for sample in self._samples or []]
         try:
@@ -64,7 +74,7 @@ class Record:
             else:
                 async with get_client() as client:
                     await client.update_artifact(self._artifact, ArtifactUpdate(data=json.dumps(rows)))
-        except PrefectException as problem:
+        except (PrefectException, HTTPError) as problem:
             # A picture less is no reason to stop moving people.
             log.warning("%s: the record for the report was not written: %s", self._pool, problem)
             return
@@ -120,6 +130,31 @@ async def timeline_of(pool: str, refresh: str) -> Sequence[Sample]:
     except (ValidationError, ValueError) as problem:
         log.warning("%s: the record for the report cannot be read, and begins anew: %s", pool, problem)
         return ()
+
+
+# Checks
+
+
+async def show_preflight(image_set: ImageSet, checks: Sequence[Check]) -> None:
+    """Everything that was looked at before anything is changed, as a table; the worst first."""
+    counts = Counter(check.verdict for check in checks)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in reversed(ORDER) if counts[verdict])
+    await acreate_table_artifact(
+        [row_of_check(check) for check in sorted(checks, key=lambda each: -ORDER.index(each.verdict))],
+        key=f"preflight-{slug(image_set.name)}",
+        description=f"What a refresh of {image_set.name} needs: {told}",
+    )
+
+
+def row_of_check(check: Check) -> dict[str, Any]:
+    """A verdict as the tables in the UI show it."""
+    return {
+        "verdict": check.verdict,
+        "check": check.name,
+        "found": check.measured,
+        "asked for": check.threshold,
+        "what to do": check.remedy,
+    }
 
 
 # Evidence

@@ -23,7 +23,7 @@ from evergold.validation.looking import Look, look_at_all
 from evergold.validation.sign_in import SIGN_IN, check_sign_in
 from evergold.validation.subject import Subject
 from evergold.validation.verdicts import ORDER, Check, worst
-from tasks.record import slug
+from tasks.record import row_of_check, slug
 
 log = logging.getLogger("evergold.validation")
 
@@ -106,17 +106,7 @@ def rows_of(checks: dict[str, tuple[Check, ...]]) -> list[dict[str, Any]]:
     """A row for each check, the worst first."""
     rows = [(check, host) for host, found in checks.items() for check in found]
     rows.sort(key=lambda each: (-ORDER.index(each[0].verdict), each[1], each[0].name))
-    return [
-        {
-            "verdict": check.verdict,
-            "host": host or "(the pool)",
-            "check": check.name,
-            "found": check.measured,
-            "asked for": check.threshold,
-            "what to do": check.remedy,
-        }
-        for check, host in rows
-    ]
+    return [{"host": host or "(the pool)", **row_of_check(check)} for check, host in rows]
 
 
 def counted(checks: dict[str, tuple[Check, ...]]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
@@ -104,6 +106,19 @@ class Arm:
     async def resource_group(self, name: str) -> Json | None:
         """The resource group, or None."""
         return await self.get(f"/subscriptions/{self._subscription_id}/resourceGroups/{name}", GROUPS_API)
+
+    async def server_time(self) -> datetime | None:
+        """What time it is for Azure, to the second, as the Date header of an answer says; None where it has none."""
+        path = f"/subscriptions/{self._subscription_id}/resourceGroups"
+        with explaining("read", path):
+            request = HttpRequest("GET", self._client.format_url(path), params={"api-version": GROUPS_API, "$top": "1"})
+            response = await self._client.send_request(request)
+            if response.status_code != 200:
+                raise HttpResponseError(response=response)
+        try:
+            return parsedate_to_datetime(response.headers["Date"])
+        except (KeyError, ValueError):
+            return None
 
     async def _fetch(self, path: str, params: Mapping[str, str], *, absent_ok: bool = True) -> Json | None:
         with explaining("read", path.partition("?")[0]):

@@ -465,7 +465,7 @@ class Checks(Part):
     settle_timeout_minutes: AtLeastOne = Field(
         default=60, description="How long the canary may take to become healthy."
     )
-    timeout_minutes: AtLeastOne = Field(default=30, description="How long one check may take; then it is unknown.")
+    timeout_minutes: AtLeastOne = Field(default=60, description="How long one check may take; then it is unknown.")
     script_timeout_minutes: AtLeastOne = Field(default=15, description="How long a script of a check may run.")
     allowed_failing_health_checks: tuple[str, ...] = Field(
         default=(), description="Names of AVD health checks that may fail, such as MonitoringAgentCheck."

@@ -25,7 +25,7 @@ _UPDATE_REMEDY = (
 
 async def check_agent(azure: Azure, image_set: ImageSet, subject: Subject) -> Check:
     """The broker sees the host as serving, heard of it lately, and none of its health checks fails that may not."""
-    pool = subject.pool
+    pool, asked_at = subject.pool, azure.clock.now()
     host = await azure.desktops.get_session_host(pool.resource_group, pool.name, subject.host)
     limit = image_set.rollout.heartbeat_max_age_minutes
     threshold = f"Available, heard of within {limit} minutes, no health check failing"
@@ -33,7 +33,7 @@ async def check_agent(azure: Azure, image_set: ImageSet, subject: Subject) -> Ch
         return failed(AGENT, f"{subject.host} is not registered in {pool.name}.", threshold, _REMEDY)
     failing = failing_checks(host)
     forbidden = [name for name in failing if name not in image_set.checks.allowed_failing_health_checks]
-    age = age_minutes(azure.clock.now(), host.last_heart_beat)
+    age = age_minutes(asked_at, host.last_heart_beat)
     status = text(host.status)
     problems = [
         *([f"its status is {status or 'not known'}"] if status not in SERVING else []),

@@ -66,13 +66,13 @@ async def check_heartbeat(azure: Azure, image_set: ImageSet, subject: Subject) -
     checks = image_set.checks
     limit, late = checks.heartbeat_max_age_minutes, checks.ingestion_delay_max_minutes
     threshold = f"one within {limit} minutes, ingested within {late}"
-    within = timedelta(minutes=limit)
+    within, asked_at = timedelta(minutes=limit), azure.clock.now()
     rows = await _rows(azure, "heartbeat", HEARTBEAT, threshold, within, machine=_machine(azure, subject))
     if isinstance(rows, Check):
         return rows
     if not rows:
         return failed(HEARTBEAT, f"None from {subject.host}.", threshold, _HEARTBEAT_REMEDY)
-    age = age_minutes(azure.clock.now(), rows[0]["LastSeen"]) or 0
+    age = age_minutes(asked_at, rows[0]["LastSeen"]) or 0
     if age > late:
         return warned(HEARTBEAT, f"The newest one is {minutes(age)} old: logs are late.", threshold, _DELAY_REMEDY)
     return passed(HEARTBEAT, f"The last one at {rows[0]['LastSeen']:%H:%M} UTC, {minutes(age)} ago.", threshold)

@@ -48,7 +48,7 @@ async def check_canary(azure: Azure, image_set: ImageSet, subject: Subject) -> t
         *_every_new_host(azure, image_set, subject),
         *_seen_from_outside(azure, image_set, subject),
         *_inside(azure, image_set, subject),
-        Look(SIGN_IN, partial(check_sign_in, azure, image_set, subject.pool, (subject.host,))),
+        Look(SIGN_IN, partial(check_sign_in, azure, image_set, subject.pool, (subject.host,), whole_pool=False)),
     ]
     return await look_at_all(azure.clock, inside, image_set.checks.timeout_minutes)
 

@@ -29,10 +29,12 @@ class Look:
     see: Callable[[], Awaitable[Check | Sequence[Check]]]
 
 
-async def look_at_all(clock: Clock, looks: Sequence[Look], timeout_minutes: int) -> tuple[Check, ...]:
-    """The verdicts of all looks, in their order; looks that saw nothing are repeated once, a minute later."""
+async def look_at_all(
+    clock: Clock, looks: Sequence[Look], timeout_minutes: int, *, repeat_unknown: bool = True
+) -> tuple[Check, ...]:
+    """The verdicts of all looks, in their order; looks that saw nothing are repeated once, a minute later, unless told otherwise."""
     found = await asyncio.gather(*(_look(clock, look, timeout_minutes) for look in looks))
-    for _ in range(LOOKS - 1):
+    for _ in range(LOOKS - 1 if repeat_unknown else 0):
         blind = [place for place, checks in enumerate(found) if any(check.verdict == "unknown" for check in checks)]
         if not blind:
             break
@@ -83,8 +85,11 @@ def unknown(name: str, measured: str, threshold: str, remedy: str) -> Check:
 
 
 def age_minutes(now: datetime, moment: datetime | None) -> float | None:
-    """How long ago that was; None where there was none."""
-    return None if moment is None else (now - moment).total_seconds() / 60
+    """How long ago that was, 0 where it is yet to come; None where there was none.
+
+    Ages count from when it was asked, not from when the answer came: a slow answer makes nothing older.
+    """
+    return None if moment is None else max(0.0, (now - moment).total_seconds() / 60)
 
 
 def minutes(age: float | None) -> str:

@@ -71,6 +71,9 @@ async def check_build(azure: Azure, image_set: ImageSet, subject: Subject) -> Ch
     if not floor and not image:
         remedy = "Set checks.minimum_os_build in the image set to the build of the last Patch Tuesday."
         return warned(BUILD, f"{build}; nothing to hold it against.", threshold, remedy)
+    if "." not in build:
+        revision = f"{build}; the VM agent reports no update revision."
+        return warned(BUILD, revision, threshold, "Run winver on the host, and compare by hand.")
     below = [each for each in (floor, image) if each and as_numbers(build) < as_numbers(each)]
     if below:
         return failed(BUILD, f"{build}, below {' and '.join(below)}.", threshold, _PATCH_REMEDY, (build,))

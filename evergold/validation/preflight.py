@@ -8,7 +8,7 @@ not fine.
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,15 +20,19 @@ from evergold.azure.ids import ResourceId, image_version_id
 from evergold.config.load import load_environment
 from evergold.config.models import GalleryVersionSource, ImageSet, Pool, SessionHostSource
 from evergold.config.permissions import ScopeKind, actions_needed
+from evergold.validation import looking
 from evergold.validation.image_checks import check_source_host, looks_at_image
+from evergold.validation.room import check_moving, check_sizes
+from evergold.validation.surroundings import CLOCK, check_clock, check_scaling_plan
 from evergold.validation.verdicts import Check
 
 # Azure keeps five addresses of every subnet for itself (learn.microsoft.com, "Azure Virtual Network FAQ").
 RESERVED_ADDRESSES = 5
 # What a host pool says where nobody has set a limit: no capacity can be computed from it.
 NO_SESSION_LIMIT = 999999
+LONGEST_MINUTES = 10  # that one look may take
 
-Look = Callable[[], Awaitable[list[Check]]]
+Look = Callable[[], Awaitable[Check | Sequence[Check]]]
 
 
 class PreflightError(Exception):
@@ -65,6 +69,7 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
         ("gallery", partial(_definition, azure, image_set)),
         ("image source", partial(_source, azure, image_set)),
         ("log workspace", partial(_workspace, azure)),
+        (CLOCK, partial(check_clock, azure)),
         *looks_at_image(azure, image_set),
         *_looks_at_pools(azure, image_set, pools),
         *_looks_at_room(azure, image_set, [build, *await _machines(azure, image_set, pools)]),
@@ -73,7 +78,7 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
         (f"rights in {group}", partial(_rights, azure, group, kinds))
         for group, kinds in _groups(image_set, pools).items()
     ]
-    return await _run(looks)
+    return await _run(azure, looks)
 
 
 async def check_rollout(azure: Azure, image_set: ImageSet, pool: Pool, version: str) -> list[Check]:
@@ -83,20 +88,13 @@ async def check_rollout(azure: Azure, image_set: ImageSet, pool: Pool, version: 
         *_looks_at_pools(azure, image_set, [pool]),
         *_looks_at_room(azure, image_set, await _machines(azure, image_set, [pool])),
     ]
-    return await _run(looks)
+    return await _run(azure, looks)
 
 
-async def _run(looks: list[tuple[str, Look]]) -> list[Check]:
-    found = await asyncio.gather(*(_look(name, look) for name, look in looks))
-    return [check for checks in found for check in checks]
-
-
-async def _look(name: str, look: Look) -> list[Check]:
-    try:
-        return await look()
-    except AzureFailure as failure:
-        measured = f"could not be read: {failure.code}: {failure.message}"
-        return [Check(name=name, verdict="unknown", measured=measured, threshold="can be read", remedy=failure.remedy)]
+async def _run(azure: Azure, looks: list[tuple[str, Look]]) -> list[Check]:
+    found = [looking.Look(name, look) for name, look in looks]
+    # Each look once: whoever waits for the answer can ask again.
+    return list(await looking.look_at_all(azure.clock, found, LONGEST_MINUTES, repeat_unknown=False))
 
 
 def _passed(name: str, measured: str, threshold: str) -> Check:
@@ -219,7 +217,18 @@ async def _workspace(azure: Azure) -> list[Check]:
 
 
 def _looks_at_pools(azure: Azure, image_set: ImageSet, pools: list[Pool]) -> list[tuple[str, Look]]:
-    return [(f"host pool {pool.name}", partial(_pool, azure, image_set, pool)) for pool in pools]
+    methods = {pool.name: ring.release_method for ring in image_set.rings for pool in ring.pools}
+    looks: list[tuple[str, Look]] = []
+    for pool in pools:
+        looks += [
+            (f"host pool {pool.name}", partial(_pool, azure, image_set, pool)),
+            (f"scaling plan of {pool.name}", partial(check_scaling_plan, azure, pool)),
+            (
+                f"room to move users of {pool.name}",
+                partial(check_moving, azure, image_set, pool, methods.get(pool.name)),
+            ),
+        ]
+    return looks
 
 
 async def _pool(azure: Azure, image_set: ImageSet, pool: Pool) -> list[Check]:
@@ -276,39 +285,7 @@ def _looks_at_room(azure: Azure, image_set: ImageSet, machines: list[Machines]) 
         (f"subnet {ResourceId.parse(subnet).name}", partial(_addresses, azure, subnet, count))
         for subnet, count in per_subnet.items()
     ]
-    return [("vCPU quota", partial(_quota, azure, image_set.location, per_size)), *subnets]
-
-
-async def _quota(azure: Azure, location: str, machines: Counter[str]) -> list[Check]:
-    usages, skus = await asyncio.gather(azure.compute.list_usages(location), azure.compute.list_skus(location))
-    by_name = {sku.name: sku for sku in skus if sku.resource_type == "virtualMachines"}
-    room = {usage.name.value: (usage.current_value, usage.limit) for usage in usages if usage.name and usage.name.value}
-    checks: list[Check] = []
-    cores_by_family: Counter[str] = Counter()
-    for size, count in sorted(machines.items()):
-        sku = by_name.get(size)
-        if sku is None or any(restriction.type == "Location" for restriction in sku.restrictions or []):
-            measured = f"{size} is not on offer in {location} for this subscription."
-            checks.append(
-                _failed(
-                    f"VM size {size}", measured, "on offer", "Choose another VM size, or ask for access to this one."
-                )
-            )
-            continue
-        cores = {capability.name: capability.value for capability in sku.capabilities or []}.get("vCPUs") or "0"
-        cores_by_family[sku.family or ""] += int(cores) * count
-    for family, cores_needed in sorted(cores_by_family.items()):
-        current, limit = room.get(family, (0, 0))
-        name, measured = (
-            f"vCPU quota {family}",
-            f"{limit - current} of {limit} vCPUs free in {location}, {cores_needed} needed.",
-        )
-        if limit - current >= cores_needed:
-            checks.append(_passed(name, measured, f"{cores_needed} free"))
-        else:
-            remedy = "Ask for more quota for this VM family and region, choose another VM size, or lower max_surge."
-            checks.append(_failed(name, measured, f"{cores_needed} free", remedy))
-    return checks
+    return [("vCPU quota", partial(check_sizes, azure, image_set, per_size)), *subnets]
 
 
 async def _addresses(azure: Azure, subnet_id: str, needed: int) -> list[Check]:

@@ -45,8 +45,13 @@ class Tally:
         return Tally(self.attempts + other.attempts, self.failures + other.failures, self.code or other.code)
 
 
-async def check_sign_in(azure: Azure, image_set: ImageSet, pool: Pool, new_hosts: Iterable[str]) -> Check:
-    """Sign-in on the new hosts does not fail more often than on the others of the pool, over the last day."""
+async def check_sign_in(
+    azure: Azure, image_set: ImageSet, pool: Pool, new_hosts: Iterable[str], *, whole_pool: bool = True
+) -> Check:
+    """Sign-in on the new hosts does not fail more often than on the others of the pool, over the last day.
+
+    With `whole_pool`, people for whom the broker found no host at all are a warning.
+    """
     margin = image_set.checks.sign_in_margin_percent
     threshold = f"failures at most {margin} points above the old hosts'"
     kql = query("sign-in", pool=_pool_id(azure, pool), within=LOOK_BACK, patience=PATIENCE)
@@ -61,7 +66,7 @@ async def check_sign_in(azure: Azure, image_set: ImageSet, pool: Pool, new_hosts
         # By its first label: a host that joined a domain is listed under its full name.
         host = str(row["SessionHost"] or "").partition(".")[0].casefold()
         if not host:
-            nowhere = nowhere.plus(tally)
+            nowhere = nowhere.plus(tally) if whole_pool else nowhere
         elif host in new_names:
             new = new.plus(tally)
         else:

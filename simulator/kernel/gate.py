@@ -6,6 +6,7 @@ The world is brought up to its clock's time before anything else, so a handler a
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -87,6 +88,7 @@ class Gate:
         body = compact(reply.body) if reply.body is not None else b""
         self.journal.write(_exchange(request, reply, self.world), raw, body)
         content = {"content-type": "application/json; charset=utf-8"} if body else {}
+        content["date"] = format_datetime(self.world.now, usegmt=True)
         await Response(body, reply.status, headers={**reply.headers, **content})(scope, receive, send)
 
     def _answer(self, request: Request, asked: Any) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from evergold.azure.compute import ScriptResult
 from evergold.azure.ids import image_version_id
 from evergold.config.models import ImageSet
 from evergold.images.manifest import Manifest, OperatingSystem
+from evergold.images.refresh import Refresh
 from evergold.validation.agent import AGENT, PLACE, check_agent, check_place
 from evergold.validation.applications import (
     SMOKE,
@@ -45,6 +47,8 @@ from evergold.validation.verdicts import Check
 from simulator.kernel.faults import Fault
 from simulator.machines import Machine
 from simulator.scenario import load
+from tasks.rings import bake
+from tasks.rollout import RingError
 from tests.support.moments import EPOCH
 from tests.support.simulated import Simulated, simulated, small_image_set
 from tests.support.tiny_azure import SECRET_VARIABLE, TinyAzure, refusal, with_azure
@@ -437,6 +441,33 @@ def test_sign_in_passes_where_people_get_in_and_counts_them() -> None:
     found = simulated(body)
     assert found.verdict == "pass"
     assert re.search(r"0 of \d+ attempts failed", found.measured)
+
+
+@pytest.mark.parametrize(("min_attempts", "verdict"), [(1, "fail"), (1000, "warn")])
+def test_sign_in_that_fails_on_the_new_host_alone_is_seen(min_attempts: int, verdict: str) -> None:
+    async def body(world: Simulated) -> Check:
+        machine(world).change(defects=("sign-in",))
+        await world.azure.clock.sleep(18 * 3600)
+        return await sign_in(world.azure, world.image_set, subject(world))
+
+    found = simulated(body, small_image_set(checks={"sign_in_min_attempts": min_attempts}))
+    assert found.verdict == verdict
+    assert "ConnectionFailedUserSIDInformationMismatch" in found.measured
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_ring_whose_people_do_not_get_in_any_more_is_the_last_one(broken: bool) -> None:
+    async def body(world: Simulated) -> None:
+        refresh = Refresh("office-1", "1.0.0", "a:b:c:1", "office")
+        for each in world.cloud.compute.machines() if broken else ():
+            each.change(defects=("sign-in",))
+        await bake.fn(world.azure, world.image_set, refresh, world.image_set.rings[0])
+
+    expected: Any = nullcontext()
+    if broken:
+        expected = pytest.raises(RingError, match=r"sign-in to hp-pilot is fail.*The next ring was not begun")
+    with expected:
+        simulated(body, small_image_set(checks={"sign_in_min_attempts": 1}))
 
 
 def test_sign_ins_that_may_not_be_read_are_unknown() -> None:

@@ -1,17 +1,29 @@
 """What a refresh or a rollout cannot do without is missed before the first write, in words that say what to do."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from azure.mgmt.compute.models import ResourceSku
+from starlette.responses import JSONResponse
 
+from evergold.azure import Azure
+from evergold.azure.ids import host_pool_id
 from evergold.config.models import ImageSet
 from evergold.validation.preflight import PreflightError, check_image_set, check_rollout, refuse_unless_passed
+from evergold.validation.room import judge_moving, judge_size
+from evergold.validation.surroundings import check_clock, check_scaling_plan
+from evergold.validation.verdicts import Check
 from simulator.kernel.faults import Fault
 from simulator.scenario import Quota, Version, load
 from tasks.image import approved_version
 from tasks.rollout import pool_of
+from tests.support.moments import EPOCH
+from tests.support.scaling import TAG, assign_plan
 from tests.support.simulated import Simulated, simulated, small_image_set
+from tests.support.tiny_azure import SECRET_VARIABLE, TinyAzure, with_azure
 
 # Asking is not writing: a token, a query.
 HARMLESS = ("/oauth2/v2.0/token", "/query")
@@ -141,7 +153,7 @@ def test_what_could_not_be_seen_is_not_fine() -> None:
         world.cloud.faults.planned.append(Fault(path="/hostPools/hp-pilot$", times=1000))
 
     text = refusal(prepare=trouble)
-    assert "host pool hp-pilot: could not be read" in text
+    assert "host pool hp-pilot: Could not be read" in text
 
 
 def test_a_version_that_nobody_published_is_not_rolled_out() -> None:
@@ -172,3 +184,101 @@ def test_a_pool_that_the_image_set_does_not_name() -> None:
         ValueError, match=r"office has no host pool hp-x: deployments/image_sets/office\.yaml names hp-pilot"
     ):
         pool_of(small_image_set(), "hp-x")
+
+
+# Every check, each verdict
+
+
+def checked(image_set: ImageSet | None = None, **changes: Any) -> dict[str, Check]:
+    """Everything that preflight says of a world."""
+
+    async def body(world: Simulated) -> dict[str, Check]:
+        return {check.name: check for check in await check_image_set(world.azure, world.image_set)}
+
+    return simulated(body, image_set, **changes)
+
+
+def test_families_that_have_room_are_named_where_one_has_none() -> None:
+    quotas = [Quota(limit=12), Quota(family="standardDASv5Family", limit=40)]
+    found = checked(quotas=quotas)["vCPU quota standardDSv5Family"]
+    assert "These families have room: standardDASv5Family (40 free, such as Standard_D4as_v5)." in found.remedy
+
+
+def in_zones() -> ImageSet:
+    """The image set with hosts in two zones."""
+    plain = small_image_set().model_dump(mode="json", exclude_none=True)
+    plain["rings"][0]["pools"][0]["hosts"]["zones"] = ["1", "2"]
+    return ImageSet.model_validate(plain)
+
+
+def test_the_zones_of_a_pool_are_told() -> None:
+    assert checked(in_zones())["VM size Standard_D4s_v5"].measured == "Standard_D4s_v5 is on offer, in zones 1, 2."
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"locationInfo": [{"location": "westeurope", "zones": ["1"]}]}, "cannot be had in zone 2"),
+        (
+            {"restrictions": [{"type": "Zone", "values": [], "restrictionInfo": {"zones": ["1"]}}]},
+            "cannot be had in zone 1",
+        ),
+        ({"capabilities": [{"name": "HyperVGenerations", "value": "V1"}]}, "runs generation 1 machines only"),
+        ({"capabilities": [{"name": "TrustedLaunchDisabled", "value": "True"}]}, "does not support Trusted Launch"),
+    ],
+)
+def test_a_vm_size_that_does_not_fit(changes: dict[str, Any], words: str) -> None:
+    plain = {"name": "Standard_D4s_v5", "locationInfo": [{"location": "westeurope", "zones": ["1", "2", "3"]}]}
+    sku: Any = ResourceSku({**plain, **changes})
+    found = judge_size(sku, in_zones())
+    assert (found.verdict, words in found.measured) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "surge", "busiest", "verdict"),
+    [(6, 5, 8, "pass"), (6, 3, 8, "warn"), (10, 8, 7, "pass"), (2, 1, 5, "warn")],
+)
+def test_users_can_only_be_moved_where_one_surge_can_take_them_in(
+    hosts: int, surge: int, busiest: int, verdict: str
+) -> None:
+    limit = 4 if busiest == 5 else 8
+    assert judge_moving("hp", hosts, limit, surge, busiest, 80).verdict == verdict
+
+
+def test_an_immediate_release_with_a_small_surge_is_a_warning_and_goes_on() -> None:
+    name = "room to move users of hp-pilot"
+    found = checked(small_image_set(rollout={"release_method": "immediate"}))
+    assert found[name].verdict == "warn"
+    assert "nobody is signed out until some have left" in found[name].measured
+    assert name not in checked()
+
+
+@pytest.mark.parametrize(("tag", "verdict"), [(TAG, "pass"), (None, "warn")])
+def test_a_scaling_plan_without_an_exclusion_tag_is_a_warning(tag: str | None, verdict: str) -> None:
+    async def body(world: Simulated) -> Check:
+        pool = world.image_set.rings[0].pools[0]
+        pool_id = host_pool_id(world.cloud.scenario.subscription_id, pool.resource_group, pool.name)
+        await assign_plan(world, pool_id, tag)
+        return await check_scaling_plan(world.azure, pool)
+
+    assert simulated(body).verdict == verdict
+    assert checked()["scaling plan of hp-pilot"].measured == "None."
+
+
+@pytest.mark.parametrize(
+    ("off_by_s", "verdict"),
+    [(0, "pass"), (30, "pass"), (-90, "warn"), (120, "warn"), (400, "fail"), (-400, "fail"), (None, "unknown")],
+)
+def test_a_clock_that_is_off_is_seen(off_by_s: int | None, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "s3cret")
+
+    async def body(azure: Azure, tiny: TinyAzure) -> str:
+        said = {} if off_by_s is None else {"Date": format_datetime(EPOCH + timedelta(seconds=off_by_s), usegmt=True)}
+        tiny.on("GET", "/resourceGroups", JSONResponse({"value": []}, headers=said))
+        return (await check_clock(azure)).verdict
+
+    assert with_azure(body) == verdict
+
+
+def test_the_clock_of_the_simulated_azure_is_the_worlds() -> None:
+    assert checked()["clock"].measured == "As Azure's."

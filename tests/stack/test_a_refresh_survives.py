@@ -1,5 +1,6 @@
 """What is left of a refresh that was killed in the build, while it was suspended, and in the rollout, and started again each time."""
 
+import json
 import shutil
 
 import pytest
@@ -22,6 +23,19 @@ def test_every_host_is_on_the_new_version_once(killed_refresh: KilledRefresh) ->
     assert "6 of 6 hosts on the new version" in killed_refresh.report
     assert [len(in_pool(killed_refresh, pool)) for pool in ("hp-pilot", "hp-office")] == [3, 3]
     assert set(killed_refresh.truth["machines"].values()) == {1}, "no machine was made twice"
+
+
+def test_the_report_is_a_page_too_with_the_approved_evidence_and_a_lane_for_every_host(
+    killed_refresh: KilledRefresh,
+) -> None:
+    (page,) = (killed_refresh.stack.state / "reports").glob("*.html")
+    text = page.read_text()
+    assert "6 of 6 hosts on 1.2.0" in text
+    assert "critical and security updates" in text, "the evidence is kept"
+    document = json.loads(page.with_suffix(".json").read_text())["report"]
+    for pool in document["pools"]:
+        assert len(pool["lanes"]) == 6
+        assert len(pool["samples"]) > 3, "what was seen before the process was killed, and after"
 
 
 def test_nobody_was_harmed(killed_refresh: KilledRefresh) -> None:

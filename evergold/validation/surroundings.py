@@ -1,0 +1,45 @@
+"""Preflight: what is around a rollout and could disturb it: this machine's clock, and scaling plans."""
+
+from __future__ import annotations
+
+from evergold.azure import Azure
+from evergold.config.models import Pool
+from evergold.validation.looking import failed, passed, unknown, warned
+from evergold.validation.verdicts import Check
+
+CLOCK = "clock"
+# Entra refuses tokens of clients whose clocks are more than five minutes off (learn.microsoft.com, "Access tokens").
+MOST_SKEW_S = 300
+SKEW_TO_SEE_S = 60
+_REMEDY = "Set this machine's clock by a time server (w32tm, chrony): tokens, warnings and heartbeats go by it."
+
+
+async def check_clock(azure: Azure) -> Check:
+    """The time of this machine is Azure's, as an answer's Date header tells it."""
+    threshold = f"within {SKEW_TO_SEE_S} s of Azure's time"
+    before = azure.clock.now()
+    theirs = await azure.arm.server_time()
+    after = azure.clock.now()
+    if theirs is None:
+        return unknown(CLOCK, "Azure's answer says no time.", threshold, "Look at the proxy between here and Azure.")
+    # Azure's time was taken somewhere between the two, and is told in whole seconds.
+    skew = max((before - theirs).total_seconds() - 1, (theirs - after).total_seconds(), 0.0)
+    measured = f"{skew:.0f} s off." if skew else "As Azure's."
+    if skew > MOST_SKEW_S:
+        return failed(CLOCK, measured, threshold, _REMEDY)
+    return warned(CLOCK, measured, threshold, _REMEDY) if skew > SKEW_TO_SEE_S else passed(CLOCK, measured, threshold)
+
+
+async def check_scaling_plan(azure: Azure, pool: Pool) -> Check:
+    """Which scaling plan looks after the pool. A rollout suspends it; before that, it may open hosts that are to stay closed."""
+    name, threshold = f"scaling plan of {pool.name}", "none, or one with an exclusion tag"
+    plans = await azure.desktops.list_scaling_plans(pool.resource_group, pool.name)
+    names = ", ".join(sorted(plan.name or "" for plan in plans))
+    if not plans:
+        return passed(name, "None.", threshold)
+    if any(not plan.exclusion_tag for plan in plans):
+        told = f"{names} looks after it, without an exclusion tag: it may open a canary that waits for its approval."
+        return warned(
+            name, told, threshold, "Set an exclusion tag on the scaling plan; Evergold puts it on the canary."
+        )
+    return passed(name, f"{names} looks after it; a rollout suspends it.", threshold)
