@@ -19,9 +19,9 @@ from evergold.images.refresh import Refresh, current_refresh
 from evergold.images.source_host import ensure_source_returned
 from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName, NewVersion, Words
-from tasks import image, report, rollout
+from tasks import cloud_pcs, image, report, rollout
 from tasks.approval import Question, ask, requester
-from tasks.rings import roll_out_rings
+from tasks.rings import refuse_without_pools, roll_out_rings
 from tasks.rollout import RingError
 from tasks.versions import show_versions
 
@@ -62,6 +62,7 @@ async def refresh_image(
 
     """
     loaded = load_image_set(image_set)
+    refuse_without_pools(loaded)
     async with connect_for(loaded) as azure:
         await image.preflight(azure, loaded)
         if give_up:
@@ -77,6 +78,8 @@ async def refresh_image(
                 await report.write_report(azure, loaded, refresh, decision, str(stopped))
                 raise
             await image.promote(azure, loaded, refresh, decision.digest)
+            if loaded.cloud_pcs is not None:
+                await cloud_pcs.serve(azure, loaded, refresh)
             await report.write_report(azure, loaded, refresh, decision)
         else:
             await rollout.remove_canary(azure, loaded, refresh)

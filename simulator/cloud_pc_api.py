@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROOM = "deviceManagement/virtualEndpoint"
 STABLE, BETA = f"/v1.0/{ROOM}", f"/beta/{ROOM}"
+RUN_STATES = "/beta/deviceManagement/deviceHealthScripts/{id}/deviceRunStates"
 READ, WRITE = "CloudPC.Read.All", "CloudPC.ReadWrite.All"
 REPROVISION, SNAPSHOT = "#microsoft.graph.cloudPcBulkReprovision", "#microsoft.graph.cloudPcBulkCreateSnapshot"
 
@@ -59,6 +60,7 @@ class CloudPcApi:
             GraphRoute("GET", BETA + "/bulkActions", READ, self._list_bulk),
             GraphRoute("GET", BETA + "/bulkActions/{id}", READ, self._get_bulk),
             GraphRoute("POST", BETA + "/bulkActions", WRITE, self._post_bulk),
+            GraphRoute("GET", RUN_STATES, "DeviceManagementConfiguration.Read.All", self._run_states),
             GraphRoute("GET", "/v1.0/groups/{id}/transitiveMembers", "GroupMember.Read.All", self._members),
         ]
 
@@ -197,6 +199,19 @@ class CloudPcApi:
         return Reply(201, self._bulk_body(bulk))
 
     # Groups
+
+    def _run_states(self, request: ArmRequest) -> Reply:
+        """What a remediation that looks for known folders in OneDrive has found, whatever its id."""
+        states = [
+            {
+                "id": f"{request['id']}:{found.managed_id}",
+                "detectionState": "success" if found.worker.synced else "fail",
+                "lastStateUpdateDateTime": wire(self._pcs.world.now),
+                "managedDevice": {"id": found.managed_id},
+            }
+            for found in self._pcs.all.values()
+        ]
+        return collection(request, states, "deviceManagement/deviceHealthScripts/deviceRunStates")
 
     def _members(self, request: ArmRequest) -> Reply:
         people = [

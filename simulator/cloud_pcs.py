@@ -230,7 +230,7 @@ class CloudPcs:
 
     def begin_reprovision(self, found: CloudPc) -> None:
         """Accepts a reprovision, or raises the refusal."""
-        if found.status not in REPROVISIONED_FROM or (found.action or {}).get("actionState") == "pending":
+        if found.status not in REPROVISIONED_FROM:
             raise GraphError(
                 400,
                 "invalidCloudPcStatus",

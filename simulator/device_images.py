@@ -64,6 +64,7 @@ class DeviceImages:
         return [
             GraphRoute("GET", PATH, "CloudPC.Read.All", self._list),
             GraphRoute("POST", PATH, "CloudPC.ReadWrite.All", self._post),
+            GraphRoute("GET", PATH + "/getSourceImages", "CloudPC.Read.All", self._sources),
             GraphRoute("GET", PATH + "/{id}", "CloudPC.Read.All", self._get),
             GraphRoute("DELETE", PATH + "/{id}", "CloudPC.ReadWrite.All", self._delete),
         ]
@@ -74,6 +75,12 @@ class DeviceImages:
 
     def _get(self, request: ArmRequest) -> Reply:
         return Reply(200, self._need(request).body())
+
+    def _sources(self, request: ArmRequest) -> Reply:
+        """Managed images that could be imported."""
+        images = self._owner.cloud.images.all() if self._owner.cloud.scenario.windows_365_sees_images else []
+        shown = [{"id": each.id, "resourceId": each.id, "displayName": each.name} for each in images]
+        return collection(request, shown, "Collection(microsoft.graph.cloudPcSourceDeviceImage)")
 
     def _need(self, request: ArmRequest) -> DeviceImage:
         if request["id"] not in self.all:

@@ -75,6 +75,10 @@ class Images:
         """The image with this id."""
         return self._all.get(image_id.lower())
 
+    def all(self) -> list[ManagedImage]:
+        """Every managed image."""
+        return list(self._all.values())
+
     def _id(self, request: ArmRequest) -> str:
         return resource_id(request["subscription"], request["group"], f"Microsoft.Compute/images/{request['name']}")
 

@@ -195,6 +195,7 @@ class Scenario(Part):
     faults: list[Fault] = []
     cloud_pcs: list[CloudPcs] = []
     groups: dict[str, list[str]] = {}  # user -> ids of groups that they are in, beside their policy's
+    windows_365_sees_images: bool = True  # managed images of the subscription
     restore_points_survive: bool = True  # a reprovision
     cloud_pc_failures: dict[str, str] = {}  # "import" -> error codes in turn; a user -> "reprovision" or "snapshot"
     guest_failures: dict[str, str] = {}  # script step -> "exit:N", "timeout", "sysprep:appx", ... (see guest.py)

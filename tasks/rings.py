@@ -16,10 +16,21 @@ from evergold.rollout.hosts import is_asleep, is_serving
 from evergold.rollout.model import Snapshot
 from evergold.rollout.preview import place_of, target_of
 from evergold.validation.looking import Look, look_at_all
+from evergold.validation.preflight import PreflightError
 from evergold.validation.sign_in import SIGN_IN, check_sign_in
 from tasks.rollout import RingError, roll_out_pool, snapshot_of
 
 log = logging.getLogger("evergold.rollout")
+
+
+def refuse_without_pools(image_set: ImageSet) -> None:
+    """Raises where an image set serves no host pool: a refresh proves its image on a canary in one."""
+    if not image_set.rings:
+        raise PreflightError(
+            f"{image_set.name} has no rings, so there is no host pool for the canary that proves its image. Nothing was changed. What to "
+            "do: give it a ring with one small host pool of session limit 1 (docs/windows-365.md), or build and publish the version on its "
+            "own and start import-cloud-pc-image."
+        )
 
 
 async def roll_out_rings(

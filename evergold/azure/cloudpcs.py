@@ -56,6 +56,7 @@ class CloudPc:
     Attributes:
         name: its name as a device; a reprovision changes it.
         image: the display name of the image that is on it.
+        managed_id: Intune's id of it.
         action: the last thing that was done to it ("Reprovision"), its state ("pending", "done", "failed") and when it was begun.
 
     """
@@ -72,6 +73,7 @@ class CloudPc:
     action_state: str
     action_started: datetime | None
     changed: datetime | None
+    managed_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,11 @@ class CloudPcs:
         """One custom image, or None."""
         item = await self._graph.get(f"{ROOM}/deviceImages/{image_id}")
         return _image(item) if item is not None else None
+
+    async def source_images(self) -> set[str]:
+        """Resource ids, in small letters, of the managed images that the service can see and take."""
+        items = await self._graph.list_all(f"{ROOM}/deviceImages/getSourceImages")
+        return {str(item.get("resourceId") or "").lower() for item in items}
 
     async def import_image(self, name: str, version: str, source: str) -> DeviceImage:
         """Ask for a managed image or gallery version to be uploaded. Accepted only: it is pending for about an hour."""
@@ -177,7 +184,7 @@ class CloudPcs:
 
     async def reprovision_one(self, cloud_pc_id: str) -> None:
         """Reprovision one Cloud PC (v1.0): its disk is wiped. Accepted only."""
-        await self._graph.post(f"{ROOM}/cloudPCs/{cloud_pc_id}/reprovision", {}, "reprovision the Cloud PC")
+        await self._graph.post(f"{ROOM}/cloudPCs/{cloud_pc_id}/reprovision", {}, "reprovision the Cloud PC", once=True)
 
     async def restore(self, cloud_pc_id: str, restore_point_id: str) -> None:
         """Put a Cloud PC back to a restore point. Accepted only."""
@@ -187,9 +194,9 @@ class CloudPcs:
     # Bulk actions
 
     async def bulk_actions(self, name: str) -> list[BulkAction]:
-        """The bulk actions of exactly this name, oldest first. Filtered here: Graph documents no filter for them."""
+        """The bulk actions whose name begins so, oldest first. Filtered here: Graph documents no filter for them."""
         items = await self._graph.list_all(f"{ROOM}/bulkActions", beta=True)
-        found = [_bulk(item) for item in items if item.get("displayName") == name]
+        found = [_bulk(item) for item in items if str(item.get("displayName") or "").startswith(name)]
         return sorted(found, key=lambda each: (each.created is None, each.created))
 
     async def begin_bulk(
@@ -199,9 +206,22 @@ class CloudPcs:
         body: Json = {"@odata.type": BULK_TYPES[kind], "displayName": name, "cloudPcIds": list(cloud_pc_ids)}
         if storage_account:
             body["storageAccountId"] = storage_account
-        return _bulk(await self._graph.post(f"{ROOM}/bulkActions", body, f"{kind} Cloud PCs in bulk", beta=True))
+        return _bulk(
+            await self._graph.post(f"{ROOM}/bulkActions", body, f"{kind} Cloud PCs in bulk", beta=True, once=True)
+        )
 
-    # Groups
+    # What Intune and Entra ID know of people
+
+    async def known_folders(self, script_id: str) -> dict[str, bool]:
+        """For Intune's id of each device on which a remediation's detection has run: whether it found no issue (beta)."""
+        path = f"/deviceManagement/deviceHealthScripts/{script_id}/deviceRunStates"
+        items = await self._graph.list_all(path, beta=True, params={"$expand": "managedDevice($select=id)"})
+        told = {"success": True, "fail": False}
+        return {
+            str((item.get("managedDevice") or {}).get("id")): told[item["detectionState"]]
+            for item in items
+            if item.get("detectionState") in told
+        }
 
     async def group_members(self, group_id: str) -> set[str]:
         """The user names in a group, and in groups of it, in small letters."""
@@ -252,6 +272,7 @@ def _cloud_pc(item: Json) -> CloudPc:
         action_state=str(action.get("actionState") or ""),
         action_started=moment(action.get("startDateTime")),
         changed=moment(item.get("lastModifiedDateTime")),
+        managed_id=str(item.get("managedDeviceId") or ""),
     )
 
 

@@ -22,6 +22,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
 from evergold.azure.errors import explaining, raise_failed
+from evergold.azure.pipeline import ONCE
 
 Json = dict[str, Any]
 # Without it Graph says "unknownFutureValue" for what was added later, such as four of the reasons why an image was refused.
@@ -84,9 +85,12 @@ class Graph:
                 raise_failed("list", path, "UnreadableAnswer", "The next page is said to be on another host.")
         return items
 
-    async def post(self, path: str, body: Json, what: str, *, beta: bool = False) -> Json:
-        """Create or act; the object in the answer, or {} where there is none. `what` is a verb phrase, for errors."""
-        return await self._write("POST", path, body, what, beta)
+    async def post(self, path: str, body: Json, what: str, *, beta: bool = False, once: bool = False) -> Json:
+        """Create or act; the object in the answer, or {} where there is none. `what` is a verb phrase, for errors.
+
+        `once`: it must not happen twice, so it is not tried again where an answer leaves open whether it was carried out.
+        """
+        return await self._write("POST", path, body, what, beta, once=once)
 
     async def patch(self, path: str, body: Json, what: str, *, beta: bool = False) -> Json:
         """Change; the object in the answer, or {} where there is none."""
@@ -173,9 +177,10 @@ class Graph:
             answer: Json = response.json()
             return answer
 
-    async def _write(self, method: str, path: str, body: Json, what: str, beta: bool) -> Json:
+    async def _write(self, method: str, path: str, body: Json, what: str, beta: bool, *, once: bool = False) -> Json:
         with explaining(what, path):
-            response = await self._client.send_request(HttpRequest(method, self._url(path, beta), json=body))
+            request = HttpRequest(method, self._url(path, beta), json=body)
+            response = await self._client.send_request(request, **({ONCE: True} if once else {}))
             if response.status_code not in (200, 201, 202, 204):
                 raise HttpResponseError(response=response)
             answer: Json = response.json() if response.text() else {}

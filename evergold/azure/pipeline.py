@@ -7,7 +7,8 @@ up on a throttled POST or PATCH that carries none.
 Promises:
 - *Time*: every wait (retry, polling, throttling, the credential's own retries) goes through the clock.
 - *Patience*: 408, 429, 500, 502, 503 and 504 are tried again for every method. A connection or answer that is lost is
-  tried again for GET, HEAD, PUT, DELETE and OPTIONS only, since a POST or PATCH may already have been carried out.
+  tried again for GET, HEAD, PUT, DELETE and OPTIONS only, since a POST or PATCH may already have been carried out. A
+  request with the option ONCE is tried again after a 429 only.
   Nothing else is tried again here: what a 409 means is for the caller to decide. One wait is at most 300 s, one
   request is sent at most 8 times and waits at most 30 minutes in all. Each new try is logged with its reason.
 - *Pace*: requests leave no faster than Azure Resource Manager's documented buckets refill, per subscription.
@@ -49,6 +50,8 @@ USER_AGENT = "evergold/0.1"
 CONNECT_SECONDS = 20
 READ_SECONDS = 200  # a log query may take the server its default of 180 s
 POLL_SECONDS = 10.0
+# An option of a request that must not be carried out twice, and whose caller finds out what became of it.
+ONCE = "evergold_once"
 
 
 class ClockTransport(AsyncHttpTransport[Any, Any]):
@@ -122,7 +125,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
         """Send, and send again while that makes sense; the last answer or error is the caller's."""
-        repeatable = self._repeatable(request)
+        repeatable, later = self._repeatable(request), _answers_later(request)
         waited = 0.0
         attempt = 1
         while True:
@@ -130,7 +133,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
             error: Exception | None = None
             try:
                 response = await self.next.send(request)
-                if response.http_response.status_code not in ANSWER_LATER:
+                if response.http_response.status_code not in later:
                     return response
                 reason = f"Azure answered {response.http_response.status_code}"
             except ClientAuthenticationError:
@@ -171,6 +174,11 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
             return min(asked, self.patience.longest_retry_after)
         backoff: float = self.patience.first_wait * 2.0 ** (attempt - 1)
         return min(backoff, self.patience.longest_backoff)
+
+
+def _answers_later(request: PipelineRequest[Any]) -> frozenset[int]:
+    """The statuses after which a request is tried again: with the option ONCE only the one that says it was not carried out."""
+    return frozenset({429}) if request.context.options.pop(ONCE, False) else ANSWER_LATER
 
 
 def retry_after(headers: Any, now: datetime) -> float | None:

@@ -647,6 +647,129 @@ class Retention(Part):
     )
 
 
+class CloudPcRing(Part):
+    """People whose Cloud PCs are reprovisioned together. A ring that names nobody is for everyone whom no other ring names."""
+
+    name: Name
+    users: tuple[str, ...] = Field(default=(), description="Sign-in names, such as ada@contoso.com.")
+    groups: tuple[Guid, ...] = Field(default=(), description="Object ids of groups in Entra ID; their members count.")
+    bake_minutes: Minutes = Field(default=1440, description="Time between this ring and the next, to notice trouble.")
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it is for everyone whom no other ring names."""
+        return not self.users and not self.groups
+
+
+class CloudPcSafety(Part):
+    """What must be so before a Cloud PC may lose its disk. Every point can be waived for one user, by name and with a reason."""
+
+    restore_point_max_age_hours: AtLeastOne = Field(
+        default=24, description="A restore point must be younger, seen, and newer than the user's last work."
+    )
+    restore_point_timeout_minutes: AtLeastOne = Field(
+        default=180, description="How long one may take to be seen; Microsoft says it can be over an hour."
+    )
+    share_snapshots_to: str | None = Field(
+        default=None,
+        description="Resource id of a storage account that gets a copy as well: restore points may not survive a reprovision.",
+    )
+    known_folders: Literal["ignore", "warn", "required"] = Field(
+        default="warn",
+        description="Whether Desktop, Documents and Pictures must be in OneDrive, where Intune reports it.",
+    )
+    known_folders_script: Guid | None = Field(
+        default=None, description="Id of the Intune remediation whose detection finds no issue where they are."
+    )
+    notice_days: int = Field(default=3, ge=0, description="Days between telling the user and the reprovision.")
+    max_days_since_sign_in: AtLeastOne = Field(
+        default=60, description="Whoever was away longer is left alone: nobody would notice what was lost."
+    )
+
+    @model_validator(mode="after")
+    def _required_can_be_seen(self) -> Self:
+        if self.known_folders == "required" and self.known_folders_script is None:
+            raise problem(
+                "is required, and nothing reports it",
+                "Add known_folders_script, the id of an Intune remediation (docs/windows-365.md has its script), or write warn.",
+                field="known_folders",
+            )
+        return self
+
+
+def _cloud_image_name(text: str) -> str:
+    if text.count("{version}") != 1 or re.search(r"[{}]", text.replace("{version}", "").replace("{image_set}", "")):
+        raise problem(
+            "does not tell versions apart",
+            'Write {version} in it once, as in "{image_set} {version}": Cloud PCs tell only the name of the image that is on them.',
+        )
+    return text
+
+
+class CloudPcs(Part):
+    """The Cloud PCs of Windows 365 that the image set serves. It takes a single-session image: multi-session is for AVD alone."""
+
+    image_name: Annotated[str, PlainValidator(_cloud_image_name), WithJsonSchema({"type": "string"})] = Field(
+        default="{image_set} {version}", description="What the image is called in Intune."
+    )
+    source: Literal["gallery", "managed_image"] = Field(
+        default="gallery",
+        description="gallery: the image version itself (public preview); managed_image: a managed image.",
+    )
+    managed_image: str | None = Field(
+        default=None, description="Name of the managed image in the gallery's resource group, with {version} in it."
+    )
+    rules: Literal["today", "2022"] = Field(
+        default="today", description="today: generation 2; 2022: generation 1, for tenants that still have such images."
+    )
+    provisioning_policies: tuple[str, ...] = Field(min_length=1, max_length=4, description="Their names.")
+    rings: tuple[CloudPcRing, ...] = Field(
+        min_length=1, description="In this order; the last may name nobody: everyone else."
+    )
+    waves: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        default=(20, 60, 100),
+        min_length=1,
+        description="Shares of a ring, in percent: each begins when the one before is done.",
+    )
+    windows: tuple[MaintenanceWindow, ...] = Field(
+        default=(), description="When Cloud PCs may be reprovisioned; none: any time."
+    )
+    safety: CloudPcSafety = CloudPcSafety()
+    api: Literal["bulk", "single"] = Field(
+        default="bulk", description="bulk: one request for a wave (Graph beta); single: one a Cloud PC (Graph v1.0)."
+    )
+    max_at_once: int = Field(default=20, ge=1, le=100, description="Cloud PCs that are reprovisioned at the same time.")
+    failure_budget: int = Field(default=1, ge=0, description="Failed Cloud PCs after which it halts by itself.")
+    import_timeout_minutes: AtLeastOne = 240
+    reprovision_timeout_minutes: AtLeastOne = Field(
+        default=180, description="The guide says 40; the service tries thrice."
+    )
+    give_up_days: AtLeastOne = Field(default=7, description="Whoever is still signed in or held back then, is left.")
+    keep_images: int = Field(
+        default=3, ge=1, le=19, description="Newest images in Intune that are never deleted; 20 fit."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.source == "managed_image") != (self.managed_image is not None):
+            raise problem(
+                "and source do not fit together",
+                "Give managed_image exactly where source is managed_image.",
+                field="managed_image",
+            )
+        if any(ring.is_rest for ring in self.rings[:-1]):
+            raise problem(
+                "has a ring that names nobody before the last one",
+                "Give it users or groups, or put it last.",
+                field="rings",
+            )
+        if self.waves[-1] != 100 or list(self.waves) != sorted(set(self.waves)):
+            raise problem(
+                "do not grow to 100", "Write growing shares that end in 100, such as [20, 60, 100].", field="waves"
+            )
+        return self
+
+
 class ImageSet(Part):
     """One golden image and all that uses it."""
 
@@ -663,5 +786,14 @@ class ImageSet(Part):
     checks: Checks = Checks()
     approval: Approval = Approval()
     rollout: RolloutPolicy = RolloutPolicy()
-    rings: tuple[Ring, ...] = Field(min_length=1)
+    rings: tuple[Ring, ...] = Field(
+        default=(), description="Host pools; may be left out where only cloud_pcs are served."
+    )
+    cloud_pcs: CloudPcs | None = Field(default=None, description="Cloud PCs of Windows 365 that get the image too.")
     retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _serves_somebody(self) -> Self:
+        if not self.rings and self.cloud_pcs is None:
+            raise problem("is empty, and there are no cloud_pcs", "Add a ring with a host pool.", field="rings")
+        return self

@@ -14,7 +14,7 @@ from datetime import datetime, time
 
 from evergold import tags
 from evergold.azure import AzureFailure
-from evergold.config.models import ImageSet, Pool, ReleaseMethod
+from evergold.config.models import ImageSet, MaintenanceWindow, Pool, ReleaseMethod
 from evergold.images.guest import StepFailure
 from evergold.rollout import lease, scaling
 from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
@@ -75,17 +75,15 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
         retry_minutes=given.retry_minutes,
         waves=given.waves,
         scheduled_start=given.scheduled_start,
-        windows=tuple(
-            Window(
-                frozenset(WEEKDAYS.index(day) for day in each.days),
-                time.fromisoformat(each.start),
-                each.minutes,
-                each.time_zone,
-            )
-            for each in given.windows
-        ),
+        windows=tuple(window_of(each) for each in given.windows),
         allowed_failing_health_checks=image_set.checks.allowed_failing_health_checks,
     )
+
+
+def window_of(given: MaintenanceWindow) -> Window:
+    """A maintenance window of the configuration in the planners' terms."""
+    days = frozenset(WEEKDAYS.index(day) for day in given.days)
+    return Window(days, time.fromisoformat(given.start), given.minutes, given.time_zone)
 
 
 def watch_of(place: Place) -> PoolWatch:

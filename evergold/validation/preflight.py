@@ -17,6 +17,7 @@ from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import MarketplaceImage
 from evergold.azure.galleries import Definition, replication_of
 from evergold.azure.ids import ResourceId, image_version_id
+from evergold.cloudpc.checks import check_cloud_pcs
 from evergold.config.load import load_environment
 from evergold.config.models import GalleryVersionSource, ImageSet, Pool, SessionHostSource
 from evergold.config.permissions import ScopeKind, actions_needed
@@ -78,6 +79,8 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
         (f"rights in {group}", partial(_rights, azure, group, kinds))
         for group, kinds in _groups(image_set, pools).items()
     ]
+    if image_set.cloud_pcs is not None:
+        looks.append(("Windows 365", partial(check_cloud_pcs, azure, image_set)))
     return await _run(azure, looks)
 
 

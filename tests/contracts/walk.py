@@ -387,6 +387,7 @@ async def ask_graph(to: Clients) -> None:
     new = {"displayName": "walked", "version": "1.0.0", "sourceImageResourceId": source}
     image = await to.graph("POST", f"{stable}/deviceImages", new)
     await to.graph("GET", f"{stable}/deviceImages")
+    await to.graph("GET", f"{stable}/deviceImages/getSourceImages")
     await to.graph("GET", f"{stable}/deviceImages/{image['id']}")
     await to.graph("DELETE", f"{stable}/deviceImages/{image['id']}")
     await to.graph("GET", "/v1.0/groups/55555555-5555-4555-8555-555555555555/transitiveMembers")
@@ -396,6 +397,7 @@ async def ask_graph(to: Clients) -> None:
 async def ask_cloud_pcs(to: Clients, stable: str, beta: str) -> None:
     first, second = (each["id"] for each in (await to.graph("GET", f"{stable}/cloudPCs"))["value"][:2])
     await to.graph("GET", f"{beta}/cloudPCs")
+    await to.graph("GET", "/beta/deviceManagement/deviceHealthScripts/any/deviceRunStates")
     await to.graph("GET", f"{beta}/cloudPCs/{first}")
     await to.graph("GET", f"{beta}/reports/getRealTimeRemoteConnectionStatus(cloudPcId='{first}')")
     await to.graph("POST", f"{beta}/cloudPCs/{first}/createSnapshot", {})

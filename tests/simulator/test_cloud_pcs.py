@@ -92,9 +92,9 @@ def test_a_reprovision_is_accepted_shows_in_the_status_later_and_brings_a_new_de
     path = f"{STABLE}/cloudPCs/{before['id']}/reprovision"
     assert caller.send("POST", path, {}).status_code == 204
     assert pcs(caller)[0]["status"] == "provisioned", "not yet"
-    assert caller.send("POST", path, {}).status_code == 400
     caller.wait(150)
     assert pcs(caller)[0]["status"] == "provisioning"
+    assert caller.send("POST", path, {}).status_code == 400
     caller.wait(HOUR)
     after = pcs(caller)[0]
     assert (after["status"], after["lastRemoteActionResult"]["actionState"]) == ("provisioned", "done")
@@ -144,3 +144,13 @@ def test_somebody_who_is_reprovisioned_at_work_is_cut_off_and_the_world_says_so(
     caller.wait(HOUR)
     pcs(caller)
     assert caller.cloud.truth.report()["cut_off"] == 1
+
+
+def test_one_that_is_told_twice_before_its_status_shows_the_first_is_wiped_twice_and_the_world_says_so() -> None:
+    caller = world(unsynced=0)
+    caller.wait(NIGHT)
+    path = f"{STABLE}/cloudPCs/{pcs(caller)[0]['id']}/reprovision"
+    assert [caller.send("POST", path, {}).status_code for _ in range(2)] == [204, 204]
+    caller.wait(HOUR)
+    pcs(caller)
+    assert caller.cloud.truth.report()["violations"] == ["Cloud PC reprovisioned 2 times: cpc-user001@contoso.com"]

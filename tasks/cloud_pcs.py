@@ -1,0 +1,339 @@
+"""Windows 365 in the Prefect UI: the import, the policies, the approval, and Cloud PCs reprovisioned with a table that is live."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prefect import task
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.deployments import arun_deployment
+from prefect.events import emit_event
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field, ValidationError
+
+from evergold.azure import Azure
+from evergold.azure.cloudpcs import DeviceImage
+from evergold.azure.errors import raise_failed
+from evergold.cloudpc import campaign as notes
+from evergold.cloudpc.checks import check_version
+from evergold.cloudpc.directions import begin_back, begin_forward, end_by_id, ready_image
+from evergold.cloudpc.engine import Place, look, reprovision
+from evergold.cloudpc.images import ensure_imported, name_for, retire_images, settings_of
+from evergold.cloudpc.model import Campaign, Plan, Verdict
+from evergold.cloudpc.policies import UNCHANGED, Change, Image, ensure_policy_image, policies_of
+from evergold.config.models import Approval, ImageSet
+from evergold.images.publish import find_version
+from evergold.images.refresh import Refresh
+from evergold.validation.preflight import refuse_unless_passed
+
+log = logging.getLogger("evergold.cloudpc")
+
+REPROVISION = "reprovision-cloud-pcs/reprovision-cloud-pcs"
+EVENT = "evergold.cloud-pc"
+SECONDS_A_DAY = 86_400
+HOUR_OF_IMPORT = 60.0
+SHOWN = 30  # Cloud PCs that the form lists by name
+
+RISK = (
+    "**A reprovision wipes the Cloud PC's disk.** What is not in OneDrive or elsewhere is gone, except in a restore point, and Microsoft "
+    "does not promise that restore points outlive a reprovision. Only Cloud PCs with a fresh restore point that can be seen are "
+    "reprovisioned, or whose users you waive by name below."
+)
+
+
+# The image
+
+
+@task(name="check Windows 365 prerequisites", cache_policy=NO_CACHE)
+async def check_prerequisites(azure: Azure, image_set: ImageSet, version: str) -> None:
+    """Refuses the import, before an hour is spent on it, where Windows 365 would not take the image."""
+    found = await find_version(azure, image_set, version)
+    if found is None or found.state == "rejected":
+        says = "There is no such version." if found is None else "It was rejected."
+        raise_failed("import the image into Windows 365", f"{image_set.name} {version}", "ResourceNotFound", says)
+    checks = await check_version(azure, image_set, version)
+    refuse_unless_passed(checks, f"The import of {image_set.name} {version}")
+    log.info("Windows 365 prerequisites: all %d checks passed", len(checks))
+
+
+@task(name="import Cloud PC image", task_run_name="import {image_set.name} {version}", cache_policy=NO_CACHE)
+async def import_image(azure: Azure, image_set: ImageSet, version: str) -> DeviceImage:
+    """The version is a custom image of Windows 365, and ready. About an hour."""
+    artifact = await acreate_progress_artifact(
+        progress=0,
+        key=f"import-{image_set.name}",
+        description=f"Import of {name_for(image_set, version)} into Windows 365",
+    )
+
+    async def show(minutes: float) -> None:
+        # Graph tells no progress: it is the time that such an import usually takes.
+        await aupdate_progress_artifact(artifact, min(99.0, 100 * minutes / HOUR_OF_IMPORT))
+
+    image = await ensure_imported(azure, image_set, version, show)
+    await aupdate_progress_artifact(artifact, 100)
+    return image
+
+
+@task(name="retire Cloud PC images", cache_policy=NO_CACHE)
+async def retire_old_images(azure: Azure, image_set: ImageSet) -> None:
+    """Old images that nothing needs are gone."""
+    gone = await retire_images(azure, image_set)
+    log.info("Old images deleted from Windows 365: %s", ", ".join(gone) or "none")
+
+
+# The policies
+
+
+@task(name="update provisioning policies", cache_policy=NO_CACHE)
+async def update_policies(azure: Azure, image_set: ImageSet, version: str) -> list[Change]:
+    """Every policy makes new Cloud PCs from the version; what each had before is noted."""
+    image = await ready_image(azure, image_set, version)
+    wanted = Image("custom", image.id, image.name)
+    policies = await policies_of(azure, settings_of(image_set).provisioning_policies)
+    changes = [await ensure_policy_image(azure, image_set, policy, wanted) for policy in policies]
+    await _tell_changes(image_set, changes)
+    return changes
+
+
+async def _tell_changes(image_set: ImageSet, changes: Sequence[Change]) -> None:
+    for change in changes:
+        log.info("%s", change.words)
+    await acreate_markdown_artifact(
+        "\n".join(f"- {change.words}" for change in changes),
+        key=f"policies-{image_set.name}",
+        description="Provisioning policies and their images",
+    )
+
+
+# The campaign
+
+
+@task(name="set provisioning policies back", cache_policy=NO_CACHE)
+async def set_policies_back(azure: Azure, image_set: ImageSet, version: str) -> Campaign:
+    """Every policy has the image again that it had before this version, and a campaign back to those is under way."""
+    campaign, changes = await begin_back(azure, image_set, version)
+    await _tell_changes(image_set, changes)
+    return campaign
+
+
+@task(name="begin campaign", cache_policy=NO_CACHE)
+async def begin(azure: Azure, image_set: ImageSet, version: str) -> Campaign:
+    """The campaign to this version: the one that is under way, or a new one. Every policy must have the image already."""
+    return await begin_forward(azure, image_set, version)
+
+
+@task(name="give up campaign", cache_policy=NO_CACHE)
+async def give_up(azure: Azure, image_set: ImageSet, campaign_id: str) -> None:
+    """The campaign of this id is over. What it has sent is not called back."""
+    await end_by_id(azure, image_set, campaign_id)
+
+
+class CloudPcForm(RunInput):
+    """Decides whether Cloud PCs are reprovisioned."""
+
+    decision: Literal["approve", "reject"] = Field(
+        title="Decision",
+        description="approve: reprovision them, ring after ring. reject: none is touched; the policy stays as it is.",
+    )
+    name: str = Field(title="Your name", min_length=2, max_length=100, description="It is kept with the campaign.")
+    reason: str = Field(default="", title="Reason", max_length=200, description="Needed to reject.")
+    waivers: str = Field(
+        default="",
+        title="Waivers",
+        max_length=1200,
+        description="One a line, user: reason. These are reprovisioned without a restore point, and may lose what is on their disk.",
+    )
+
+
+async def decide(azure: Azure, image_set: ImageSet, campaign: Campaign) -> Campaign | None:
+    """The campaign with a person's approval, or None where it was rejected. To be called from the flow itself: it suspends the run."""
+    if campaign.approved_by:
+        return campaign
+    seen = await look(Place(azure, image_set, settings_of(image_set)), campaign)
+    digest = digest_of(campaign, seen)
+    users = {verdict.desk.user for verdict in seen.verdicts}
+    form, waivers = await _ask(f"{RISK}\n\n{describe(campaign, seen)}", digest, image_set.approval, users)
+    if form.decision == "reject":
+        await notes.end(azure, image_set, campaign)
+        log.info("%s rejected it: %s", form.name, form.reason)
+        return None
+    log.info("%s approved it, with %d waivers", form.name.strip(), len(waivers))
+    return await notes.note(
+        azure, image_set, notes.approved(campaign, form.name.strip(), azure.clock.now(), digest[:12], waivers)
+    )
+
+
+async def _ask(markdown: str, digest: str, rules: Approval, users: set[str]) -> tuple[CloudPcForm, dict[str, str]]:
+    objection, attempt = "", 0
+    while True:
+        try:
+            form: CloudPcForm = await asuspend_flow_run(
+                wait_for_input=CloudPcForm.with_initial_data(description=objection + markdown),
+                timeout=rules.expires_days * SECONDS_A_DAY,
+                key=f"cloud-pcs-{digest[:12]}-{attempt}",
+            )
+            problem = objection_to(form, rules, users)
+        except ValidationError as wrong:
+            problem = f"it cannot be read ({wrong.errors()[0]['msg']})."
+        if problem is None:
+            return form, waivers_in(form.waivers)
+        objection, attempt = f"**The last answer did not count: {problem}**\n\n", attempt + 1
+
+
+def objection_to(form: CloudPcForm, rules: Approval, users: set[str]) -> str | None:
+    """Why an answer cannot count, in words for the person who gave it; None when it can."""
+    name = form.name.strip()
+    if not name:
+        return "it carries no name."
+    if rules.approvers and name.casefold() not in {each.strip().casefold() for each in rules.approvers}:
+        return f"{name} is not among the approvers of this image set ({', '.join(rules.approvers)})."
+    if form.decision == "reject":
+        return None if form.reason.strip() else "to reject, please give the reason."
+    for line in filter(None, map(str.strip, form.waivers.splitlines())):
+        user, _, reason = line.partition(":")
+        if user.strip().casefold() not in users:
+            return f'the waiver "{line}" names nobody with one of these Cloud PCs; write it as ada@contoso.com: reason.'
+        if not reason.strip():
+            return f"the waiver for {user.strip()} has no reason."
+    return None
+
+
+def waivers_in(text: str) -> dict[str, str]:
+    """User to reason, from lines "user: reason"."""
+    parts = (line.partition(":") for line in filter(None, map(str.strip, text.splitlines())))
+    return {user.strip().casefold(): reason.strip() for user, _, reason in parts}
+
+
+def digest_of(campaign: Campaign, seen: Plan) -> str:
+    """Names what is decided about: the campaign and the Cloud PCs that are not done."""
+    ids = sorted(verdict.desk.id for verdict in seen.verdicts if verdict.fate != "done")
+    return hashlib.sha256("\n".join([campaign.id, campaign.image, *ids]).encode()).hexdigest()
+
+
+def describe(campaign: Campaign, seen: Plan) -> str:
+    """What an approval sets going, and for whom, as Markdown."""
+    concerned = [verdict for verdict in seen.verdicts if verdict.fate != "done"]
+    lines = [
+        f"{len(concerned)} Cloud PCs are to get {campaign.image}; {seen.count('done')} have it. {UNCHANGED}",
+        "",
+        "| user | ring | on it now | last sign-in | restore points | signed in |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for verdict in concerned[:SHOWN]:
+        desk = verdict.desk
+        newest = f"{max(desk.restore_points):%Y-%m-%d %H:%M}" if desk.restore_points else "none"
+        days = "unknown" if desk.days_since_sign_in is None else f"{desk.days_since_sign_in} days ago"
+        present = {True: "yes", False: "no", None: "unknown"}[desk.signed_in]
+        lines.append(f"| {desk.user} | {desk.ring or 'none'} | {desk.image} | {days} | {newest} | {present} |")
+    if len(concerned) > SHOWN:
+        lines.append(f"\n... and {len(concerned) - SHOWN} more.")
+    return "\n".join(lines)
+
+
+@task(name="reprovision Cloud PCs", task_run_name="reprovision: {campaign.id}", cache_policy=NO_CACHE)
+async def carry_out(azure: Azure, image_set: ImageSet, campaign: Campaign) -> None:
+    """Every Cloud PC of the campaign is done, has failed or is left; the table says which, and why."""
+    board = Board(image_set)
+    place = Place(azure, image_set, settings_of(image_set))
+    last = await reprovision(place, campaign, Teller(image_set).tell, board.show)
+    await board.report(campaign, last)
+    await notes.end(azure, image_set, campaign)
+    log.info("Done: %d, failed: %d, left: %d", last.count("done"), last.count("failed"), last.count("left"))
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Emits an event for each user who is to be told; automations bring it to them (docs/windows-365.md)."""
+
+    image_set: ImageSet
+
+    async def tell(self, what: Literal["ahead", "today"], campaign: Campaign, about: Sequence[Verdict]) -> None:
+        """Tells of a reprovision that comes: `ahead`, days before, or `today`."""
+        days = settings_of(self.image_set).safety.notice_days
+        when = f"in {days} days or later" if what == "ahead" else "today or in the next days, when you are signed out"
+        for verdict in about:
+            emit_event(
+                event=f"{EVENT}.{what}",
+                resource={
+                    "prefect.resource.id": f"{EVENT}.{verdict.desk.id}",
+                    "prefect.resource.name": verdict.desk.name,
+                },
+                payload={
+                    "user": verdict.desk.user,
+                    "cloud_pc": verdict.desk.name,
+                    "image": campaign.image,
+                    "text": f"Your Cloud PC is set up anew {when}. Please see that all of your files are in OneDrive: what is only on the "
+                    "Cloud PC's disk will be gone.",
+                },
+            )
+        log.info("%d users are told: %s", len(about), when)
+
+
+class Board:
+    """The live table of a campaign in the Prefect UI, written when something has changed."""
+
+    def __init__(self, image_set: ImageSet) -> None:
+        self._image_set = image_set
+        self._shown: list[dict[str, Any]] = []
+
+    async def show(self, campaign: Campaign, decided: Plan) -> None:
+        """Brings the table up to date."""
+        rows = rows_of(decided)
+        if rows != self._shown:
+            self._shown = rows
+            await acreate_table_artifact(
+                rows, key=f"cloud-pcs-{self._image_set.name}", description=f"{campaign.id}: to {campaign.image}"
+            )
+
+    async def report(self, campaign: Campaign, last: Plan) -> None:
+        """The report at the end: figures, waivers, and each user's line."""
+        waived = "\n".join(f"- {user}: {reason}" for user, reason in campaign.waivers.items()) or "- none"
+        told = "\n".join(f"| {row['user']} | {row['fate']} | {row['why']} |" for row in rows_of(last))
+        await acreate_markdown_artifact(
+            f"# Cloud PCs on {campaign.image}\n\n{last.count('done')} done, {last.count('failed')} failed, {last.count('left')} left. "
+            f"Approved by {campaign.approved_by}.\n\nWaivers:\n{waived}\n\n| user | what became of it | why |\n| --- | --- | --- |\n{told}",
+            key=f"cloud-pc-report-{self._image_set.name}",
+            description=f"Report of {campaign.id}",
+        )
+
+
+def rows_of(decided: Plan) -> list[dict[str, Any]]:
+    """One row a Cloud PC."""
+    return [
+        {
+            "user": v.desk.user,
+            "ring": v.desk.ring,
+            "cloud PC": v.desk.name,
+            "image": v.desk.image,
+            "fate": v.fate,
+            "why": v.why,
+        }
+        for v in sorted(decided.verdicts, key=lambda v: (v.desk.ring, v.desk.user))
+    ]
+
+
+@task(name="serve Cloud PCs", cache_policy=NO_CACHE)
+async def serve(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """In a refresh: the version is in Windows 365 and in the policies, and a run that asks about reprovisioning has been started."""
+    await check_prerequisites(azure, image_set, refresh.version)
+    await import_image(azure, image_set, refresh.version)
+    await update_policies(azure, image_set, refresh.version)
+    await retire_old_images(azure, image_set)
+    run = await arun_deployment(
+        REPROVISION,
+        parameters={"image_set": image_set.name, "image_version": refresh.version},
+        flow_run_name=f"reprovision Cloud PCs with {image_set.name} {refresh.version}",
+        idempotency_key=f"{refresh.id}:cloud-pcs",
+        timeout=0,
+        as_subflow=False,
+    )
+    log.info("The run %s asks for an approval to reprovision Cloud PCs", run.name)

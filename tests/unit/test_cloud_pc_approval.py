@@ -1,0 +1,32 @@
+"""Answers to the question whether Cloud PCs are reprovisioned: which count, and what a waiver must say."""
+
+from typing import Any
+
+from evergold.config.models import Approval
+from tasks.cloud_pcs import CloudPcForm, objection_to, waivers_in
+
+USERS = {"ada@contoso.com", "grace@contoso.com"}
+
+
+def objection(approvers: tuple[str, ...] = (), **form: Any) -> str | None:
+    whole = CloudPcForm(**{"decision": "approve", "name": "Ada", **form})
+    return objection_to(whole, Approval(approvers=approvers), USERS)
+
+
+def test_an_approval_with_a_name_counts() -> None:
+    assert objection() is None
+
+
+def test_somebody_else_cannot_approve_and_a_rejection_needs_a_reason() -> None:
+    assert "not among the approvers" in (objection(("Grace",)) or "")
+    assert "give the reason" in (objection(decision="reject") or "")
+
+
+def test_a_waiver_names_a_user_of_these_cloud_pcs_and_a_reason() -> None:
+    assert objection(waivers="Ada@contoso.com: nothing on it\n\ngrace@contoso.com: asked for it") is None
+    assert "names nobody" in (objection(waivers="mallory@contoso.com: because") or "")
+    assert "has no reason" in (objection(waivers="ada@contoso.com:") or "")
+
+
+def test_waivers_are_kept_by_user() -> None:
+    assert waivers_in("Ada@contoso.com: nothing: really\n") == {"ada@contoso.com": "nothing: really"}
