@@ -56,6 +56,9 @@ APPROVED_BY = "evergold-approved-by"
 APPROVED_AT = "evergold-approved-at"
 APPROVED_DIGEST = "evergold-approved-digest"
 APPROVED_FROM = "evergold-approved-from"  # where the answer was given, such as "evergold approve on ws-17"
+RING = (
+    "evergold-ring-"  # with a ring's name: "<time>|<release method>|<who>": somebody has let the version into that ring
+)
 DECISION = "evergold-decision"
 ROLL_OUT_AFTER = "evergold-roll-out-after"  # approved for later
 RELEASE_METHOD = "evergold-release-method"  # chosen by the approver, instead of the image set's

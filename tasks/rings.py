@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -10,14 +11,16 @@ from prefect.cache_policies import NO_CACHE
 from evergold import tags
 from evergold.azure import Azure
 from evergold.clock import sleep_until
-from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring
+from evergold.config.models import RELEASE_METHODS, ImageSet, Pool, ReleaseMethod, Ring
+from evergold.images.publish import ensure_ring_approved, find_version
 from evergold.images.refresh import Refresh
 from evergold.rollout.hosts import is_asleep, is_serving
 from evergold.rollout.model import Snapshot
-from evergold.rollout.preview import place_of, target_of
+from evergold.rollout.preview import describe_plan, place_of, target_of
 from evergold.validation.looking import Look, look_at_all
 from evergold.validation.preflight import PreflightError
 from evergold.validation.sign_in import SIGN_IN, check_sign_in
+from tasks.approval import Question, ask
 from tasks.rollout import RingError, roll_out_pool, snapshot_of
 
 log = logging.getLogger("evergold.rollout")
@@ -40,18 +43,53 @@ async def roll_out_rings(
 
     Raises RingError where one is not, and goes no further.
     """
-    last = image_set.rings[-1]
+    first, last = image_set.rings[0], image_set.rings[-1]
     for ring in image_set.rings:
+        chosen = release_method
+        if ring.approve and ring is not first:
+            chosen = await let_in(azure, image_set, refresh, ring) or release_method
         log.info("Ring %s: %s", ring.name, ", ".join(pool.name for pool in ring.pools))
         # All of them are let run to their end: a pool that fails does not stop its neighbours half-way.
         outcomes = await asyncio.gather(
-            *(roll_out_pool(image_set, pool, refresh, release_method) for pool in ring.pools), return_exceptions=True
+            *(roll_out_pool(image_set, pool, refresh, chosen) for pool in ring.pools), return_exceptions=True
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         if ring is not last:
             await bake(azure, image_set, refresh, ring)
+
+
+async def let_in(azure: Azure, image_set: ImageSet, refresh: Refresh, ring: Ring) -> ReleaseMethod | None:
+    """Somebody has let the version into this ring; returns the release method that they chose, if any.
+
+    Suspends the run until they have, unless it stands on the version already: to be called from the flow itself, not from a task.
+    Raises RingError where they reject it.
+    """
+    version = await find_version(azure, image_set, refresh.version)
+    if version is not None and tags.RING + ring.name in version.tags:
+        word = version.tags[tags.RING + ring.name].split("|")[1]
+        return next((method for method in RELEASE_METHODS if method == word), None)
+    plans = [await describe_plan(azure, image_set, refresh.id, refresh.version, pool.name) for pool in ring.pools]
+    digest = version.decision.digest if version is not None and version.decision is not None else ""
+    text = f"## {image_set.name} {refresh.version}: let it into ring {ring.name}?\n\n" + "\n\n".join(plans)
+    log.info("Waiting for an approval of ring %s", ring.name)
+    question = Question(ring_digest(digest, ring.name), text, image_set.approval, requested_by=refresh.started_by)
+    answer = await ask(question, azure.clock.now())
+    if not answer.approved:
+        raise RingError(
+            f"{answer.name} rejected ring {ring.name}: {answer.reason} Rings before it stay on {refresh.version}; this one was not begun. "
+            "What to do: roll those back, if they should not stay; or start a new run of refresh-image, which asks again."
+        )
+    if answer.not_before is not None:
+        await sleep_until(azure.clock, answer.not_before)
+    await ensure_ring_approved(azure, image_set, refresh, ring.name, answer.name, answer.release_method)
+    return answer.release_method or None
+
+
+def ring_digest(digest: str, ring: str) -> str:
+    """Names the question about one ring: another for each ring, and for other evidence."""
+    return sha256(f"{digest}:{ring}".encode()).hexdigest()
 
 
 @task(name="bake", task_run_name="bake ring {ring.name}", cache_policy=NO_CACHE)

@@ -633,6 +633,10 @@ class Ring(Part):
     release_method: ReleaseMethod | None = Field(
         default=None, description="Instead of the rollout's own, for this ring."
     )
+    approve: bool = Field(
+        default=False,
+        description="Ask again before this ring begins. The first ring needs no question of its own: the refresh's approval lets it in.",
+    )
 
 
 class Retention(Part):

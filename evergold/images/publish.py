@@ -176,6 +176,14 @@ async def ensure_promoted(azure: Azure, image_set: ImageSet, refresh: Refresh, d
     return await _update(azure, image_set, refresh, {tags.STATE: "promoted"}, excluded=False)
 
 
+async def ensure_ring_approved(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, ring: str, by: str, release_method: str
+) -> None:
+    """It stands on the version that somebody has let it into this ring: nobody is asked that again."""
+    value = f"{tags.format_time(azure.clock.now())}|{release_method}|{by.strip()}"[:TAG_VALUE_LENGTH]
+    await _update(azure, image_set, refresh, {tags.RING + ring: value})
+
+
 async def ensure_rejected(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate:
     """Nobody gets this version, and it says so. It stays in the gallery with its evidence until retention removes it."""
     return await _update(azure, image_set, refresh, {tags.STATE: "rejected"}, excluded=True)
