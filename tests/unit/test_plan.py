@@ -245,6 +245,10 @@ def test_the_first_host_is_the_canary_and_nothing_else_happens_until_it_serves()
     assert waiting.until == ago(30) + timedelta(minutes=90)
 
 
+def test_the_canary_is_one_host_without_waves_too() -> None:
+    assert told(decide(*FOUR_OLD, policy=Policy(surge=4, waves=(100,))), Kind.CREATE) == ["pil-001"]
+
+
 def test_once_the_canary_serves_the_surge_is_used_whole() -> None:
     assert len(told(decide(*FOUR_OLD, serving("n"), policy=Policy(surge=3)), Kind.CREATE)) == 2
 
@@ -428,6 +432,14 @@ def test_those_who_were_warned_are_signed_out_until_the_window_ends() -> None:
     assert told(decide(warned, serving("n"), policy=closing_in(1)), Kind.SIGN_OUT) == ["a"]
     over = decide(warned, serving("n"), policy=closing_in(0))
     assert [(action.kind, action.host) for action in over.actions] == [(Kind.UNDRAIN, "a")]
+
+
+def test_at_the_end_of_a_window_only_those_who_were_warned_are_signed_out() -> None:
+    late = Session("late", "late@contoso.com", "Active", ago(3))
+    base = drained("a", users=1, tagged={tags.WARNED_AT: stamp(6)})
+    mixed = replace(base, sessions=(*base.sessions, late), session_count=2)
+    result = decide(mixed, serving("n"), policy=closing_in(2))
+    assert [(action.kind, action.sessions) for action in result.actions] == [(Kind.SIGN_OUT, ("a-0",))]
 
 
 def test_between_two_windows_empty_hosts_go_and_those_with_users_serve_again() -> None:

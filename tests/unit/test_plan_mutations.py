@@ -1,0 +1,290 @@
+"""Whether the tests would notice: each guard of the planner is broken by hand, and something has to fail.
+
+A mutation replaces one piece of the source of `plan.py` or `hosts.py`. It is caught by one named example in `test_plan.py`, or by `LIVES`:
+the property tests' stories of whole rollouts, where every action is checked against the truth. The stories take seconds each: a sample
+of them runs here, all of them with EVERGOLD_SOAK (make soak).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from evergold.rollout import hosts, plan
+from tests.support import model_pool
+from tests.unit import test_plan, test_plan_properties
+
+LIVES = None
+SAMPLE = 4  # of the mutations that only stories catch, every fourth
+STORIES = 400
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One guard, how it is broken, and what notices. `invariant` is the promise of DESIGN that it stands for."""
+
+    invariant: str
+    module: ModuleType
+    old: str
+    new: str
+    caught_by: Callable[[], None] | None = LIVES
+
+
+MUTATIONS = [
+    Mutation("I1 the floor holds", plan, "(cost and cost > spare) or ", ""),
+    Mutation(
+        "I1 the floor is rounded up", plan, "return -(-self.target.size * self", "return (self.target.size * self"
+    ),
+    Mutation(
+        "I1 a draining host is no capacity",
+        hosts,
+        "return host.allow_new_session and is_usable",
+        "return is_usable",
+    ),
+    Mutation(
+        "I1 hosts that are merely unwell count against the floor",
+        plan,
+        " or view.limit > spare_potential",
+        "",
+        test_plan.test_when_all_hosts_miss_a_few_heartbeats_they_are_not_all_drained,
+    ),
+    Mutation(
+        "I1 an old heartbeat is no capacity",
+        hosts,
+        "and now - host.last_heartbeat <= timedelta(minutes=policy.heartbeat_max_age_minutes)",
+        "",
+        test_plan.test_a_host_with_an_old_heartbeat_is_no_capacity_whatever_its_status_says,
+    ),
+    Mutation(
+        "I1 an unchecked host is no capacity",
+        plan,
+        "frozenset(host.name for host in self.fresh if not is_checked(host))",
+        "frozenset[str]()",
+        test_plan.test_an_unchecked_host_that_the_broker_opened_is_no_capacity,
+    ),
+    Mutation(
+        "I2 a count without a session is somebody",
+        hosts,
+        "return host.session_count == 0 and not host.sessions",
+        "return not host.sessions",
+        test_plan.test_a_count_without_a_session_is_still_somebody,
+    ),
+    Mutation(
+        "I2 only an empty host goes", plan, "elif is_draining(host) and is_empty(host):", "elif is_draining(host):"
+    ),
+    Mutation(
+        "I2 it settles first", plan, "elif not _time_left(host, view) and not _is_reserve", "elif not _is_reserve"
+    ),
+    Mutation(
+        "I2 the notice is given whole",
+        plan,
+        "elif older and view.now - warned >= timedelta(minutes=view.policy.warn_minutes)",
+        "elif older",
+        test_plan.test_those_who_were_warned_are_signed_out_when_their_minutes_are_over,
+    ),
+    Mutation(
+        "I2 whoever came after the warning is warned",
+        plan,
+        "s.created_at is not None and s.created_at <= warned",
+        "s.created_at is not None",
+        test_plan.test_at_the_end_of_a_window_only_those_who_were_warned_are_signed_out,
+    ),
+    Mutation(
+        "I2 nobody is signed out under opportunistic release",
+        plan,
+        "view.policy.release_method not in MOVES_USERS or not view.all_drain",
+        "not view.all_drain",
+        test_plan.test_under_opportunistic_release_nobody_is_ever_warned_or_signed_out,
+    ),
+    Mutation(
+        "I2 into free slots alone",
+        plan,
+        "not host.sessions or users > free:",
+        "not host.sessions:",
+        test_plan.test_only_as_many_are_moved_as_find_a_free_slot_on_a_serving_host_of_the_target_version,
+    ),
+    Mutation(
+        "I2 slots of those on their way are taken",
+        plan,
+        "return free - sum(_on_their_way(host, self.policy, self.now) for host in self.outdated)",
+        "return free",
+        test_plan.test_the_slots_of_users_who_are_on_their_way_are_not_given_to_others,
+    ),
+    Mutation(
+        "I3 all drain before anybody is moved",
+        plan,
+        "view.policy.release_method not in MOVES_USERS or not view.all_drain",
+        "view.policy.release_method not in MOVES_USERS",
+        test_plan.test_under_immediate_release_users_are_warned_once_every_outdated_host_drains,
+    ),
+    Mutation(
+        "I4 nothing follows from a partial look",
+        plan,
+        "if not snapshot.complete:\n        return f",
+        "if False:\n        return f",
+    ),
+    Mutation(
+        "I4 nothing follows from an old look", plan, "if abs(now - snapshot.taken_at) > SNAPSHOT_MAX_AGE:", "if False:"
+    ),
+    Mutation(
+        "I4 what is missing from a list is not switched off",
+        plan,
+        "elif tags.EMPTY_SINCE not in host.tags:",
+        "elif False:",
+        test_plan.test_a_host_missing_from_a_partial_list_is_not_switched_off,
+    ),
+    Mutation(
+        "I5 what somebody keeps is left alone",
+        hosts,
+        "if mark is None or is_kept(host) or not host.vm_id",
+        "if mark is None or not host.vm_id",
+    ),
+    Mutation(
+        "I5 what is kept is not frozen",
+        plan,
+        "host.vm_id and not is_kept(host) and not on_target(host, target)",
+        "host.vm_id and not on_target(host, target)",
+        test_plan.test_what_is_outdated_registered_and_not_kept_is_frozen,
+    ),
+    Mutation(
+        "I5 another VM of the same name is left alone",
+        hosts,
+        "return mark == tags.frozen_value(target.refresh, host.vm_id)",
+        "return mark.startswith(target.refresh)",
+    ),
+    Mutation(
+        "I6 names are unique",
+        plan,
+        "if name.casefold() not in used:",
+        "if True:",
+        test_plan.test_names_avoid_everything_that_stands_in_any_letter_case,
+    ),
+    Mutation("I6 names of failed hosts are not used again", plan, "    yield from view.target.spent_names\n", ""),
+    Mutation(
+        "I8 a halt gives drain mode back",
+        plan,
+        "yield from put_back(view.snapshot, view.target)\n        return",
+        "return",
+        test_plan.test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back,
+    ),
+    Mutation(
+        "I8 what was in drain mode before stays so",
+        plan,
+        "is_draining(host) and tags.WAS_DRAINED not in host.tags\n    )",
+        "is_draining(host)\n    )",
+        test_plan.test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back,
+    ),
+    Mutation(
+        "I11 a retained host is never deleted",
+        plan,
+        "kind = Kind.GIVE_UP if is_back(host, view.target) else Kind.DELETE_FAILED",
+        "kind = Kind.DELETE_FAILED",
+    ),
+    Mutation("the canary goes first", plan, "elif view.canary_serves:", "else:"),
+    Mutation(
+        "one canary",
+        plan,
+        "count = min(count, 1 - len(view.fresh))",
+        "count = min(count, 3)",
+        test_plan.test_the_canary_is_one_host_without_waves_too,
+    ),
+    Mutation(
+        "the surge bounds what stands",
+        plan,
+        "min(view.allowed - len(view.good), view.room)",
+        "view.allowed - len(view.good)",
+        test_plan.test_hosts_in_creation_failed_or_being_deleted_take_up_the_surge,
+    ),
+    Mutation(
+        "waves",
+        plan,
+        "if since < bound:",
+        "if False:",
+        test_plan.test_a_wave_waits_for_its_last_host_to_serve,
+    ),
+    Mutation(
+        "waves begin again after a failure",
+        plan,
+        "failed is not None and _checked_by(host, failed)",
+        "False",
+        test_plan.test_after_a_failure_the_waves_begin_again_with_what_is_not_proven,
+    ),
+    Mutation(
+        "the pause after a failure",
+        plan,
+        "count = 0 if view.must_pause else ",
+        "count = ",
+        test_plan.test_the_pause_before_the_next_try_doubles_with_each_failure_up_to_an_hour,
+    ),
+    Mutation("a new host proves itself first", hosts, "at is not None and now >= at and", "at is not None and"),
+    Mutation("a hold stops everything", plan, "    if view.target.hold:\n        return\n", ""),
+    Mutation(
+        "the failure budget",
+        plan,
+        "if failures <= view.policy.failure_budget:",
+        "if True:",
+        test_plan.test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back,
+    ),
+    Mutation(
+        "nothing is begun that the window has no time for",
+        plan,
+        "self.last_begin is None or self.now <= self.last_begin",
+        "True",
+        test_plan.test_what_its_window_has_no_time_for_is_not_begun,
+    ),
+    Mutation(
+        "nobody is signed out after the window",
+        plan,
+        "if view.is_outside:\n        yield from _give_back(view)\n    elif",
+        "if",
+        test_plan.test_those_who_were_warned_are_signed_out_until_the_window_ends,
+    ),
+    Mutation(
+        "a lower version needs the word rollback",
+        plan,
+        "if view.target.rollback or not higher:",
+        "if True:",
+        test_plan.test_a_lower_version_is_refused_unless_it_is_a_roll_back,
+    ),
+]
+BY_STORIES = [each for each in MUTATIONS if each.caught_by is LIVES]
+TRIED = [
+    each
+    for each in MUTATIONS
+    if each.caught_by is not LIVES or "EVERGOLD_SOAK" in os.environ or BY_STORIES.index(each) % SAMPLE == 0
+]
+
+
+def broken(mutation: Mutation) -> ModuleType:
+    """The planner with one guard broken."""
+    sources = {module: Path(str(module.__file__)).read_text(encoding="utf-8") for module in (hosts, plan)}
+    assert sources[mutation.module].count(mutation.old) >= 1, f"{mutation.invariant}: the source has changed"
+    sources[mutation.module] = sources[mutation.module].replace(mutation.old, mutation.new)
+    facts, planner = ModuleType(hosts.__name__), ModuleType(plan.__name__)
+    exec(compile(sources[hosts], "hosts.py", "exec"), facts.__dict__)
+    exec(compile(sources[plan], "plan.py", "exec"), planner.__dict__)
+    imported = {name: value for name, value in vars(facts).items() if name in vars(planner) and callable(value)}
+    vars(planner).update(imported)
+    return planner
+
+
+def stories() -> None:
+    """A few hundred rollouts of a small pool, or as many as it takes to fail."""
+    quick = settings(test_plan_properties.PoolLives.TestCase.settings, max_examples=STORIES, phases=[Phase.generate])
+    run_state_machine_as_test(test_plan_properties.PoolLives, settings=quick)
+
+
+@pytest.mark.parametrize("mutation", TRIED, ids=[each.invariant for each in TRIED])
+def test_without_its_guard_something_fails(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = broken(mutation)
+    for module in (test_plan, test_plan_properties, model_pool):
+        for name in ("plan", "put_back", "why_unfit", "hosts_to_freeze", "next_names", "pool_size"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(planner, name))
+    with pytest.raises((AssertionError, KeyError)):
+        (mutation.caught_by or stories)()
