@@ -105,7 +105,7 @@ class Weather:
 
     async def _answer(self, scope: Any, receive: Any) -> Message:
         # Tokens come over another service, which has good weather.
-        if self._now() >= self._until or not scope["path"].startswith(("/subscriptions", "/v1")):
+        if self._now() >= self._until or not scope["path"].startswith(("/subscriptions", "/v1/", "/v1.0/")):
             return await self._served(scope, receive)
         await asyncio.sleep(self._dice.uniform(*LATENCY_S))
         self._strike_before(scope)
@@ -120,7 +120,7 @@ class Weather:
         return self._cut_short(scope, answer)
 
     async def _served(self, scope: Any, receive: Any) -> Message:
-        if scope["path"].startswith("/v1") and not self._logs:
+        if scope["path"].startswith("/v1/") and not self._logs:
             return _log_answer(await receive(), self._now())
         answer = Message(0)
         await self._wire(scope, receive, answer.take)
