@@ -384,7 +384,9 @@ class Region(Part):
     """A region that the image is copied to."""
 
     name: Location
-    replicas: int = Field(default=1, ge=1, le=100, description="About 1 for every 20 hosts created at once.")
+    replicas: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = Field(
+        default="auto", description="auto: 1 for every 20 hosts that a rollout may create there at once; or a number."
+    )
 
 
 def _image_name(text: str) -> str:

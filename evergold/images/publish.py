@@ -17,9 +17,10 @@ from azure.mgmt.compute.models import GalleryImageVersion
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.errors import raise_failed
-from evergold.azure.galleries import Progress, Region, VersionSpec, replication_of
+from evergold.azure.galleries import Progress, Region, VersionSpec, plain, replication_of
 from evergold.azure.pipeline import wait_until
-from evergold.config.models import RELEASE_METHODS, ImageSet, ReleaseMethod
+from evergold.config.models import RELEASE_METHODS, ImageSet, Pool, ReleaseMethod
+from evergold.config.models import Region as PublishRegion
 from evergold.images.build import publishable_disk_id, publishable_vm_id
 from evergold.images.manifest import Manifest, from_tags, tag_names
 from evergold.images.refresh import Refresh, definition_of, definition_tags, latest_in
@@ -29,6 +30,8 @@ log = logging.getLogger("evergold.images")
 State = Literal["candidate", "approved", "promoted", "rejected"]
 STATES: tuple[State, ...] = ("candidate", "approved", "promoted", "rejected")
 TAG_VALUE_LENGTH = 256
+HOSTS_PER_REPLICA = 20
+MOST_REPLICAS = 100
 
 
 class PromotionRefused(Exception):  # noqa: N818  (it is what happened)
@@ -316,12 +319,35 @@ async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, not
         location=image_set.location,
         source_vm_id="" if disk else await publishable_vm_id(azure, image_set, refresh),
         source_disk_id=disk,
-        regions=tuple(Region(region.name, region.replicas) for region in publish.regions),
+        regions=tuple([await _region(azure, image_set, region) for region in publish.regions]),
         storage_account_type=publish.storage_account_type,
         end_of_life=azure.clock.now() + timedelta(days=publish.end_of_life_days),
         tags=named,
         exclude_from_latest=True,
     )
+
+
+async def _region(azure: Azure, image_set: ImageSet, region: PublishRegion) -> Region:
+    """Where the version goes, and in how many replicas. Hosts are made in the image set's own region; elsewhere one replica will do."""
+    if region.replicas != "auto":
+        return Region(region.name, region.replicas)
+    if plain(region.name) != plain(image_set.location):
+        return Region(region.name, 1)
+    at_once = [sum([await _surge(azure, image_set, pool) for pool in ring.pools]) for ring in image_set.rings]
+    return Region(region.name, replicas_for(max(at_once)))
+
+
+async def _surge(azure: Azure, image_set: ImageSet, pool: Pool) -> int:
+    hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
+    return image_set.rollout.surge_hosts(max(len(hosts), 1))
+
+
+def replicas_for(created_at_once: int) -> int:
+    """How many replicas a region needs: 1 for every 20 machines that are made at the same time; a version may have 100.
+
+    Microsoft's page "Store and share images in an Azure Compute Gallery" names 50 machines a replica: this is the careful side of it.
+    """
+    return min(max(1, -(-created_at_once // HOSTS_PER_REPLICA)), MOST_REPLICAS)
 
 
 def _provisioning(version: GalleryImageVersion) -> str:

@@ -281,6 +281,21 @@ def test_a_version_that_failed_is_deleted_and_published_again() -> None:
     simulated(body, guest_failures={"replicate": "northeurope"})
 
 
+@pytest.mark.parametrize(("at_once", "replicas"), [(0, 1), (1, 1), (20, 1), (21, 2), (400, 20), (5000, 100)])
+def test_a_region_has_one_replica_for_every_20_hosts_that_are_made_at_once(at_once: int, replicas: int) -> None:
+    assert publish.replicas_for(at_once) == replicas
+
+
+def test_replicas_follow_the_surge_where_hosts_are_made_and_are_one_elsewhere_unless_given() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        version = world.cloud.galleries.version_named("gal_evergold/office/1.1.0")
+        assert [(copy.region, copy.replicas) for copy in version.copies] == [("westeurope", 2), ("northeurope", 3)]
+
+    regions = [{"name": "westeurope"}, {"name": "northeurope", "replicas": 3}]
+    simulated(body, small_image_set(publish={"regions": regions}, rollout={"max_surge": 25}))
+
+
 # Deciding
 
 
