@@ -60,6 +60,7 @@ RING = (
     "evergold-ring-"  # with a ring's name: "<time>|<release method>|<who>": somebody has let the version into that ring
 )
 DECISION = "evergold-decision"
+PROMOTED_BY = "evergold-promoted-by"  # "<time>|<who>|<why>": promoted by hand
 ROLL_OUT_AFTER = "evergold-roll-out-after"  # approved for later
 RELEASE_METHOD = "evergold-release-method"  # chosen by the approver, instead of the image set's
 WITHDRAWN = "evergold-rolled-back"  # "<time>|<who>|<why>": a pool was rolled back from it, and nobody gets it any more

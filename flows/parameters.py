@@ -15,4 +15,5 @@ ImageSetName = Annotated[str, Field(json_schema_extra={"enum": [*list_image_sets
 PoolName = Annotated[str, Field(json_schema_extra={"enum": [*list_host_pools()]})]
 ImageVersion = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 NewVersion = Annotated[str, Field(pattern=r"^(\d+\.\d+\.\d+)?$")]  # empty: as the image set says
+SomeWords = Annotated[str, Field(min_length=2, max_length=100)]
 Words = Annotated[str, Field(max_length=256)]  # what a tag holds

@@ -20,6 +20,7 @@ from evergold.images.source_host import ensure_source_copied, ensure_source_retu
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
 from tasks.record import show_preflight
 from tasks.rollout import remove_canary
+from tasks.versions import show_difference, show_versions
 
 log = logging.getLogger("evergold.images")
 
@@ -51,12 +52,28 @@ async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh,
     A build that fails leaves its machine for `build.keep_failed_hours`, so that a person can look and the next run goes on from the step
     that failed.
     """
+    await build_unless_published(azure, image_set, refresh)
+    return await publish_built(azure, image_set, refresh, notes)
+
+
+async def build_unless_published(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The build machine is off and generalised, with proof; or its version is in the gallery already, and there is nothing to build."""
+    if await publish.find_candidate(azure, image_set, refresh) is not None:
+        return
+    if isinstance(image_set.source, SessionHostSource):
+        await copy_source_host(azure, image_set, refresh)
+    try:
+        await build_in_time(azure, image_set, refresh)
+    except Exception:
+        await keep_build_machine(azure, image_set, refresh)
+        raise
+
+
+async def publish_built(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> Candidate:
+    """The candidate, from the machine that was built; found where it is whole already. Leaves no build machine behind."""
     candidate = await publish.find_candidate(azure, image_set, refresh)
     if candidate is None:
-        if isinstance(image_set.source, SessionHostSource):
-            await copy_source_host(azure, image_set, refresh)
         try:
-            await build_in_time(azure, image_set, refresh)
             if image_set.publish.managed_image is not None:
                 await make_managed_image(azure, image_set, refresh)
             candidate = await publish_candidate(azure, image_set, refresh, notes)
@@ -64,6 +81,8 @@ async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh,
             await keep_build_machine(azure, image_set, refresh)
             raise
     await remove_build_machine(azure, image_set, refresh)
+    await show_difference(azure, image_set, refresh, candidate)
+    await show_versions(azure, image_set)
     return candidate
 
 
@@ -249,6 +268,24 @@ async def give_up(azure: Azure, image_set: ImageSet, refresh_id: str) -> None:
 async def end(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """The next refresh of this image set can begin."""
     await end_refresh(azure, image_set, refresh)
+
+
+async def under_way(azure: Azure, image_set: ImageSet) -> Refresh:
+    """The refresh that is unfinished. Raises PreflightError where there is none."""
+    refresh = await current_refresh(azure, image_set)
+    if refresh is None:
+        raise PreflightError(
+            f"No refresh of {image_set.name} is under way, so there is nothing to publish. Nothing was changed. "
+            "What to do: run build-image, or refresh-image, which does all of it."
+        )
+    return refresh
+
+
+@task(name="promote by hand", cache_policy=NO_CACHE)
+async def promote_by_hand(azure: Azure, image_set: ImageSet, version: str, by: str, reason: str) -> None:
+    """An approved version is the one that everyone gets, and says who made it so. Raises PromotionRefused for any other."""
+    await publish.ensure_promoted_by_hand(azure, image_set, version, by, reason)
+    log.info("Promoted by %s: %s %s is not excluded from latest any more", by, image_set.name, version)
 
 
 async def approved_version(azure: Azure, image_set: ImageSet, version: str) -> Candidate:

@@ -12,6 +12,7 @@ from evergold.azure import Azure
 from evergold.azure.compute import image_version_of
 from evergold.azure.ids import key
 from evergold.config.models import ImageSet
+from evergold.images.manifest import Change, difference
 from evergold.images.publish import Candidate, candidate_of
 from evergold.images.refresh import definition_of
 from evergold.images.versions import Version
@@ -83,3 +84,36 @@ def _entry(version: Any, hosts: Mapping[str, int], latest: str | None) -> Entry:
         hosts=hosts.get(key(version.id or ""), 0),
         end_of_life=f"{ends:%Y-%m-%d}" if ends else "",
     )
+
+
+def changes(previous: Candidate | None, candidate: Candidate) -> list[dict[str, str]]:
+    """What is new in a candidate, one row a change, what was removed first. One row that says why, where that cannot be told."""
+    before = previous.manifest if previous is not None else None
+    after = candidate.manifest
+    if before is None or after is None:
+        lacking = (
+            candidate.version if after is None else previous.version if previous is not None else "no version before it"
+        )
+        return [_change("unknown", f"manifest of {lacking}", "", "", "The next refresh can compare: it notes one.")]
+    found = difference(before, after)
+    rows = [_software("REMOVED", each, "Was that meant?") for each in found.software_removed]
+    rows += [
+        _change("REMOVED", hotfix, "installed", "", "A later update may hold it.") for hotfix in found.hotfixes_lost
+    ]
+    if found.build_before != found.build_after:
+        remark = "Windows is OLDER than before." if found.build_is_lower else ""
+        rows.append(_change("changed", "Windows build", found.build_before, found.build_after, remark))
+    rows += [_change("patch gained", hotfix, "", "installed", "") for hotfix in found.hotfixes_gained]
+    rows += [_software("added", each, "") for each in found.software_added]
+    rows += [_software("changed", each, "") for each in found.software_changed]
+    if found.software_unknown:
+        rows.append(_change("unknown", "software", "", "", "The list was too long to be kept, in one version or both."))
+    return rows or [_change("none", "Windows, hotfixes and software", "", "", "They are the same in both versions.")]
+
+
+def _software(change: str, each: Change, remark: str) -> dict[str, str]:
+    return _change(change, each.name, each.before, each.after, remark)
+
+
+def _change(change: str, what: str, before: str, after: str, remark: str) -> dict[str, str]:
+    return {"change": change, "what": what, "before": before, "after": after, "remark": remark}

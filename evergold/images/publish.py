@@ -187,6 +187,30 @@ async def ensure_ring_approved(
     await _update(azure, image_set, refresh, {tags.RING + ring: value})
 
 
+async def ensure_promoted_by_hand(azure: Azure, image_set: ImageSet, version: str, by: str, reason: str) -> Candidate:
+    """Everyone gets this version from now on; who says so and why stands on it.
+
+    The approval that it needs is the one that stands on it, with the digest of its evidence. Raises PromotionRefused without one.
+    """
+    found = await find_version(azure, image_set, version)
+    if found is None:
+        raise PromotionRefused(
+            f"There is no version {version} of {image_set.name}. Nothing was changed. What to do: choose one from the table "
+            f"versions-{image_set.name}."
+        )
+    if found.state == "promoted" and not found.excluded:
+        return found
+    if found.state != "approved" or found.decision is None or not found.decision.approved:
+        raise PromotionRefused(
+            f"{image_set.name} {version} is {found.state}, and only an approved version is promoted. Nothing was changed. "
+            "What to do: run refresh-image, which asks for the approval; or choose an approved version."
+        )
+    words = f"{tags.format_time(azure.clock.now())}|{by.strip()}|{reason.strip()}"[:TAG_VALUE_LENGTH]
+    owner = Refresh(found.refresh, version, found.tags.get(tags.SOURCE, ""), image_set.name)
+    named = {tags.STATE: "promoted", tags.PROMOTED_BY: words}
+    return await _update(azure, image_set, owner, named, excluded=False)
+
+
 async def ensure_rejected(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate:
     """Nobody gets this version, and it says so. It stays in the gallery with its evidence until retention removes it."""
     return await _update(azure, image_set, refresh, {tags.STATE: "rejected"}, excluded=True)

@@ -11,8 +11,9 @@ import pytest
 from evergold import tags
 from evergold.azure import AzureFailure
 from evergold.images import build, publish
+from evergold.images.catalogue import changes
 from evergold.images.guest import StepFailure
-from evergold.images.manifest import from_tags
+from evergold.images.manifest import Manifest, OperatingSystem, from_tags
 from evergold.images.publish import Candidate, Decision, PromotionRefused
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, definition_of, end_refresh
 from simulator.scenario import load
@@ -406,3 +407,57 @@ def test_the_demos_last_version_says_what_it_holds_as_a_refresh_would_have_noted
         given.hotfixes,
         given.software,
     )
+
+
+def test_by_hand_only_an_approved_version_is_promoted_and_it_says_who_did_and_why() -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        by_hand = (world.azure, world.image_set, "1.1.0", "Grace", "the pilot is enough")
+        with pytest.raises(PromotionRefused, match="is candidate, and only an approved version"):
+            await publish.ensure_promoted_by_hand(*by_hand)
+        await publish.ensure_decided(world.azure, world.image_set, await begun(world), decision(world))
+        promoted = await publish.ensure_promoted_by_hand(*by_hand)
+        assert (promoted.state, promoted.excluded) == ("promoted", False)
+        assert promoted.tags[tags.PROMOTED_BY].endswith("|Grace|the pilot is enough")
+        assert promoted == await publish.ensure_promoted_by_hand(*by_hand)
+
+    simulated(body)
+
+
+def test_a_number_given_by_hand_is_used_and_one_that_cannot_be_had_changes_nothing() -> None:
+    async def body(world: Simulated) -> None:
+        now = world.azure.clock.now()
+        with pytest.raises(AzureFailure, match=r"not above 1\.0\.0"):
+            await begin_refresh(world.azure, world.image_set, now, version="0.9.0")
+        assert await current_refresh(world.azure, world.image_set) is None
+        first = await begin_refresh(world.azure, world.image_set, now, version="7.0.0", notes="quarter end")
+        assert first.version == "7.0.0"
+        with pytest.raises(AzureFailure, match=r"is unfinished, and makes version 7\.0\.0"):
+            await begin_refresh(world.azure, world.image_set, now, version="8.0.0")
+        candidate = await whole_build(world)
+        assert (candidate.version, candidate.tags[tags.NOTES]) == ("7.0.0", "November")
+
+    simulated(body)
+
+
+def test_a_calendar_number_is_the_day() -> None:
+    async def body(world: Simulated) -> None:
+        assert (await begun(world)).version == "2026.1112.0"
+
+    simulated(body, small_image_set(version={"scheme": "calendar"}))
+
+
+def test_what_is_new_is_told_with_what_was_removed_first() -> None:
+    def with_software(version: str, build: str, software: dict[str, str]) -> Candidate:
+        what = Manifest(os=OperatingSystem(name="Windows 11", build=build), hotfixes=("KB1",), software=software)
+        return Candidate(version, "", "", "promoted", False, what, None)
+
+    old = with_software("1.0.0", "26200.1", {"Teams": "1", "Reader": "5"})
+    new = with_software("1.1.0", "26200.2", {"Teams": "2"})
+    assert [(row["change"], row["what"]) for row in changes(old, new)] == [
+        ("REMOVED", "Reader"),
+        ("changed", "Windows build"),
+        ("changed", "Teams"),
+    ]
+    assert changes(None, new)[0]["what"] == "manifest of no version before it"
+    assert changes(new, new)[0]["change"] == "none"
