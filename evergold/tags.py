@@ -6,6 +6,10 @@ Times are ISO 8601 in UTC to the second ("2026-11-12T20:00:00Z"). Azure allows 5
 
 from datetime import UTC, datetime
 
+# On the machine that an image is built on.
+INSTALLING = "evergold-installing-since"  # a round of Windows updates was begun then, and not seen to end
+BY_HAND = "evergold-by-hand-"  # and the step's name: who did what; on the image version too
+
 # On everything that a refresh makes.
 REFRESH = "evergold-refresh"
 IMAGE_SET = "evergold-image-set"

@@ -4,7 +4,7 @@ A script says which one it is in a line `# STEP: name`. The known steps are play
 refuses, the manifest lists it, the image state tells it, the agent's installer registers the host. A script without a step takes
 its time and exits with 0. Answers have the form of the real scripts': one JSON line, last.
 
-A scenario's `guest_failures` makes things end otherwise. By step of a script:
+A scenario's `guest_failures` makes things end otherwise: "install-patches" names updates that cannot be installed. By step of a script:
     {"install-apps": "exit:1603"}   the script ends with this exit code
     {"prepare": "timeout"}          it never ends by itself
     {"sysprep": "appx"}             sysprep stumbles over an app that is installed for one user

@@ -95,6 +95,9 @@ class Patches:
         classes = chosen.get("classificationsToInclude") or URGENT
         barred = {kb.upper().removeprefix("KB") for kb in chosen.get("kbNumbersToExclude") or []}
         missing = machine.contents.missing_patches
+        barred |= {
+            kb.removeprefix("KB") for kb in self._cloud.scenario.guest_failures.get("install-patches", "").split(",")
+        }
         installed = tuple(p for p in missing if p.classification in classes and p.kb.removeprefix("KB") not in barred)
         machine.change(
             missing_patches=tuple(patch for patch in missing if patch not in installed),

@@ -10,14 +10,16 @@ from evergold import holds
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.galleries import Replication
 from evergold.clock import within
-from evergold.config.models import CustomiseStep, ImageSet, SessionHostSource
+from evergold.config.models import ImageSet, ManualStep, ScriptStep, SessionHostSource, WindowsUpdateStep
 from evergold.images import build, publish
+from evergold.images.customise import ensure_customise_step
 from evergold.images.guest import StepFailure
 from evergold.images.managed_image import ensure_managed_image, ensure_managed_image_removed
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, end_refresh
 from evergold.images.source_host import ensure_source_copied, ensure_source_returned
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
+from tasks.manual_step import ask_for_hands
 from tasks.record import show_preflight
 from tasks.rollout import remove_canary
 from tasks.versions import show_difference, show_versions
@@ -132,7 +134,10 @@ async def build_image(azure: Azure, image_set: ImageSet, refresh: Refresh) -> No
     """The build machine is customised, generalised with proof, and off."""
     await create_build_machine(azure, image_set, refresh)
     for step in image_set.customise:
-        await customise(azure, image_set, refresh, step)
+        if isinstance(step, ManualStep):
+            await ask_for_hands(azure, image_set, refresh, step)
+        else:
+            await customise(azure, image_set, refresh, step)
     await take_snapshot(azure, image_set, refresh)
     await prepare(azure, image_set, refresh)
     await read_manifest(azure, image_set, refresh)
@@ -147,9 +152,9 @@ async def create_build_machine(azure: Azure, image_set: ImageSet, refresh: Refre
 
 
 @task(name="customise", task_run_name="customise: {step.name}", cache_policy=NO_CACHE)
-async def customise(azure: Azure, image_set: ImageSet, refresh: Refresh, step: CustomiseStep) -> None:
-    """One script of the image set has run to a good end on the machine."""
-    await build.ensure_customise_step(azure, image_set, refresh, step)
+async def customise(azure: Azure, image_set: ImageSet, refresh: Refresh, step: ScriptStep | WindowsUpdateStep) -> None:
+    """One step of the image set has come to a good end on the machine."""
+    await ensure_customise_step(azure, image_set, refresh, step)
 
 
 @task(name="take snapshot", cache_policy=NO_CACHE)

@@ -185,7 +185,11 @@ class ScriptResult:
     @property
     def succeeded(self) -> bool:
         """Whether the script ran to its end and said so: the state alone proves nothing."""
-        return self.execution_state == "Succeeded" and self.exit_code == 0
+        return self.ended_with((0,))
+
+    def ended_with(self, codes: tuple[int, ...]) -> bool:
+        """Whether the script ran to its end with one of these exit codes. Azure calls any but 0 a failure."""
+        return self.execution_state in ("Succeeded", "Failed") and self.exit_code in codes
 
 
 class Compute:

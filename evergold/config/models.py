@@ -7,7 +7,16 @@ import re
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from evergold.config.base import Part, Shape, problem
 from evergold.config.clouds import CLOUDS, Endpoints
@@ -136,6 +145,9 @@ VariableName = Annotated[
         "(if one stood here, replace it in Entra).",
         secret=True,
     ),
+]
+PatchClassification = Literal[
+    "Critical", "Security", "UpdateRollUp", "FeaturePack", "ServicePack", "Definition", "Tools", "Updates"
 ]
 StorageAccountType = Literal["Standard_LRS", "Standard_ZRS", "Premium_LRS"]
 ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
@@ -368,16 +380,58 @@ class Build(Part):
     )
 
 
-class CustomiseStep(Part):
+class ScriptStep(Part):
     """One PowerShell script that is run on the build machine."""
 
+    kind: Literal["script"] = "script"
     name: Name
     script: ScriptPath = Field(description="From the top of the repository.")
     parameters: dict[str, str] = Field(
         default_factory=dict, description="Given to the script as -name value. No secrets."
     )
+    secrets: dict[str, VariableName] = Field(
+        default_factory=dict,
+        description="Likewise, but the value is what the environment variable of this name holds; nobody can read it afterwards.",
+    )
     timeout_minutes: AtLeastOne = 60
+    expected_exit_codes: tuple[int, ...] = Field(
+        default=(0,), min_length=1, description="3010 means success, and a restart is needed."
+    )
     reboot_after: bool = False
+
+
+class WindowsUpdateStep(Part):
+    """Windows updates, by Azure's own patching, with the restarts they need, until none is missing."""
+
+    kind: Literal["windows_update"]
+    name: Name
+    classifications: tuple[PatchClassification, ...] = Field(
+        default=("Critical", "Security", "UpdateRollUp"), min_length=1
+    )
+    max_rounds: int = Field(default=3, ge=1, le=10, description="One update may bring another.")
+    round_hours: int = Field(default=2, ge=1, le=4, description="How long one round may take.")
+
+
+class ManualStep(Part):
+    """The run waits for a person, who connects to the build machine and changes what no script can."""
+
+    kind: Literal["manual"]
+    name: Name
+    instructions: str = Field(min_length=1, max_length=2000, description="What is to be done; shown to that person.")
+    expires_days: int = Field(default=7, ge=1, le=30, description="How long the run waits for them.")
+
+
+def kind(given: Any) -> str:
+    """A step that does not say its kind is a script."""
+    return str(given.get("kind", "script") if isinstance(given, dict) else getattr(given, "kind", "script"))
+
+
+CustomiseStep = Annotated[
+    Annotated[ScriptStep, Tag("script")]
+    | Annotated[WindowsUpdateStep, Tag("windows_update")]
+    | Annotated[ManualStep, Tag("manual")],
+    Discriminator(kind),
+]
 
 
 class Region(Part):
@@ -787,7 +841,9 @@ class ImageSet(Part):
     version: VersionPolicy = VersionPolicy()
     source: Source
     build: Build
-    customise: tuple[CustomiseStep, ...] = Field(default=(), description="Scripts, run in this order.")
+    customise: tuple[CustomiseStep, ...] = Field(
+        default=(), description="What is done to the build machine, in this order."
+    )
     publish: Publish
     checks: Checks = Checks()
     approval: Approval = Approval()

@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -66,7 +66,7 @@ def problems_of(error: ValidationError, document: Document, model: type[BaseMode
         if details["type"] == PROBLEM and context["field"]:
             place = (*place, context["field"])
         elif details["type"].startswith("union_tag"):
-            place = (*place, str(context["discriminator"]).strip("'"))
+            place = (*place, str(context["discriminator"]).strip("'()"))
         mistake = _Mistake(details["type"], details["input"], context, place, known, details["msg"])
         yield document.problem(place, *_words(mistake))
 
@@ -151,7 +151,7 @@ def _is_model(kind: Any) -> bool:
 
 def _choice_named(kind: Any, name: int | str) -> type[BaseModel] | None:
     """Of a union of models told apart by `kind`: the one with this name."""
-    for each in get_args(kind):
+    for each in (get_args(option)[0] if get_origin(option) is Annotated else option for option in get_args(kind)):
         if _is_model(each) and "kind" in each.model_fields and name in get_args(each.model_fields["kind"].annotation):
             return each  # type: ignore[no-any-return]
     return None
@@ -165,5 +165,7 @@ def _kind_at(kind: Any, part: int | str) -> Any:
         inner = field.annotation
     elif get_origin(kind) is tuple:
         inner = get_args(kind)[0]
+    if get_origin(inner) is Annotated:
+        inner = get_args(inner)[0]
     models = [each for each in get_args(inner) if _is_model(each)]
     return models[0] if len(models) == 1 and get_origin(inner) is not tuple else inner

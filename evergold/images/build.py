@@ -33,7 +33,7 @@ from evergold.azure.compute import (
 from evergold.azure.galleries import Definition
 from evergold.azure.ids import ResourceId
 from evergold.azure.pipeline import wait_until
-from evergold.config.models import CustomiseStep, ImageSet
+from evergold.config.models import ImageSet
 from evergold.images.guest import (
     ADMINISTRATOR,
     RUN_AGAIN,
@@ -86,7 +86,7 @@ async def ensure_build_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -
     vm = await azure.compute.get_vm(image_set.build.resource_group, refresh.vm_name)
     if vm is not None:
         _assert_ours(vm, refresh)
-        if _is_done(vm, PROOF):
+        if is_done(vm, PROOF):
             return
         if status_of(vm).provisioning == "failed":
             log.warning("%s could not be made at an earlier try (%s): made anew", refresh.vm_name, status_of(vm).error)
@@ -151,25 +151,6 @@ def lifetime(image_set: ImageSet) -> timedelta:
 # Inside the machine
 
 
-async def ensure_customised(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """Every customise step of the image set is done, in order."""
-    for step in image_set.customise:
-        await ensure_customise_step(azure, image_set, refresh, step)
-
-
-async def ensure_customise_step(azure: Azure, image_set: ImageSet, refresh: Refresh, step: CustomiseStep) -> None:
-    """One script of the image set has ended with exit code 0, and the machine was restarted after it where that is asked for."""
-    name = f"customise-{step.name}"
-
-    async def run(machine: Machine) -> None:
-        script = Step(name, step.script, step.parameters, timeout_minutes=step.timeout_minutes, tags=refresh.tags)
-        await ensure_step(azure, machine, script)
-        if step.reboot_after:
-            await _restart(azure, image_set, refresh)
-
-    await _once(azure, image_set, refresh, name, run)
-
-
 async def ensure_snapshot_taken(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """There is a snapshot of the customised machine, from before it is cleaned and generalised: the way back where sysprep breaks it.
 
@@ -178,14 +159,14 @@ async def ensure_snapshot_taken(azure: Azure, image_set: ImageSet, refresh: Refr
 
     async def run(machine: Machine) -> None:
         name = snapshot_before_sysprep(refresh)
-        vm = await _own_vm(azure, image_set, refresh)
+        vm = await own_vm(azure, image_set, refresh)
         disk = os_disk_id(vm)
         if not disk:
             raise StepFailure("snapshot", machine.name, "It has no managed OS disk.", "Please report this.")
         named = {**refresh.tags, tags.PURPOSE: "before-sysprep", tags.IMAGE_VERSION: refresh.version}
         await azure.disks.create_snapshot(machine.resource_group, name, image_set.location, disk, named)
 
-    await _once(azure, image_set, refresh, "snapshot", run)
+    await once(azure, image_set, refresh, "snapshot", run)
 
 
 async def ensure_snapshot_removed(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
@@ -214,9 +195,9 @@ async def ensure_prepared(azure: Azure, image_set: ImageSet, refresh: Refresh) -
                 if not failure.facts.get("reboot_pending") or not left:
                     raise
             log.info("%s: Windows waits for a restart, and gets it", machine.name)
-            await _restart(azure, image_set, refresh)
+            await restart(azure, image_set, refresh)
 
-    await _once(azure, image_set, refresh, step.name, run)
+    await once(azure, image_set, refresh, step.name, run)
 
 
 async def ensure_manifest(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Manifest:
@@ -225,8 +206,8 @@ async def ensure_manifest(azure: Azure, image_set: ImageSet, refresh: Refresh) -
     kept = from_tags(present)
     if kept is not None:
         return kept
-    await _own_vm(azure, image_set, refresh)
-    manifest = await read_manifest(azure, _machine(image_set, refresh), refresh.tags)
+    await own_vm(azure, image_set, refresh)
+    manifest = await read_manifest(azure, build_machine(image_set, refresh), refresh.tags)
     fresh = to_tags(manifest)
     stale = tuple(name for name in tag_names(present) if name not in fresh)
     await azure.galleries.update_definition_tags(definition_of(image_set), fresh, remove=stale)
@@ -268,7 +249,7 @@ async def ensure_sysprepped(azure: Azure, image_set: ImageSet, refresh: Refresh)
         except StepFailure as failure:
             raise _explained(failure) from failure
 
-    await _once(azure, image_set, refresh, name, run)
+    await once(azure, image_set, refresh, name, run)
 
 
 async def ensure_state_proven(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
@@ -280,7 +261,7 @@ async def ensure_state_proven(azure: Azure, image_set: ImageSet, refresh: Refres
             problem = f"Its image state is {facts.get('image_state') or 'not known'}, and must be {GENERALISED}."
             raise StepFailure(PROOF, machine.name, problem, "Do not publish this machine; remove it and build again.")
 
-    await _once(azure, image_set, refresh, PROOF, run)
+    await once(azure, image_set, refresh, PROOF, run)
 
 
 # Out of the machine again
@@ -294,7 +275,7 @@ async def ensure_deallocated(azure: Azure, image_set: ImageSet, refresh: Refresh
         await azure.compute.deallocate(group, name)
 
     async def deallocated() -> bool | None:
-        seen = await _own_vm(azure, image_set, refresh)
+        seen = await own_vm(azure, image_set, refresh)
         return True if status_of(seen).power == "deallocated" else None
 
     await wait_until(deallocated, "deallocate the virtual machine", f"{group}/{name}", azure.clock, 1800, 15)
@@ -341,7 +322,7 @@ async def publishable_disk_id(azure: Azure, image_set: ImageSet, refresh: Refres
 # Parts
 
 
-async def _once(
+async def once(
     azure: Azure,
     image_set: ImageSet,
     refresh: Refresh,
@@ -349,9 +330,9 @@ async def _once(
     run: Callable[[Machine], Awaitable[None]],
 ) -> None:
     """Run a step unless the machine carries the note that it is done; note it afterwards."""
-    if _is_done(await _own_vm(azure, image_set, refresh), step):
+    if is_done(await own_vm(azure, image_set, refresh), step):
         return
-    await run(_machine(image_set, refresh))
+    await run(build_machine(image_set, refresh))
     group, name = image_set.build.resource_group, refresh.vm_name
     now = azure.clock.now()
     noted = {DONE + step: tags.format_time(now), tags.KEEP_UNTIL: tags.format_time(now + lifetime(image_set))}
@@ -361,7 +342,8 @@ async def _once(
     log.info("%s: %s done", name, step)
 
 
-async def _own_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -> VirtualMachine:
+async def own_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -> VirtualMachine:
+    """The build machine. Raises StepFailure where it is gone, or is another's."""
     vm = await azure.compute.get_vm(image_set.build.resource_group, refresh.vm_name)
     if vm is None:
         raise StepFailure(
@@ -375,8 +357,8 @@ async def _own_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Virtua
 
 
 async def _proven_vm(azure: Azure, image_set: ImageSet, refresh: Refresh) -> VirtualMachine:
-    vm = await _own_vm(azure, image_set, refresh)
-    if not _is_done(vm, PROOF):
+    vm = await own_vm(azure, image_set, refresh)
+    if not is_done(vm, PROOF):
         raise StepFailure(
             PROOF, refresh.vm_name, "It was not proven that its Windows is generalised.", "Start the run again."
         )
@@ -394,11 +376,13 @@ def _assert_ours(vm: VirtualMachine, refresh: Refresh) -> None:
         )
 
 
-def _is_done(vm: VirtualMachine, step: str) -> bool:
+def is_done(vm: VirtualMachine, step: str) -> bool:
+    """Whether the machine carries the note that a step was seen to end well."""
     return DONE + step in (vm.tags or {})
 
 
-def _machine(image_set: ImageSet, refresh: Refresh) -> Machine:
+def build_machine(image_set: ImageSet, refresh: Refresh) -> Machine:
+    """Where the steps of a build run."""
     return Machine(image_set.build.resource_group, refresh.vm_name, image_set.location)
 
 
@@ -456,7 +440,8 @@ async def _until_agent_answers(azure: Azure, image_set: ImageSet, refresh: Refre
     await wait_until(answers, "see the machine's agent answer", f"{group}/{name}", azure.clock, 1800, 15)
 
 
-async def _restart(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+async def restart(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """The machine was restarted, and its agent answers again."""
     await azure.compute.restart(image_set.build.resource_group, refresh.vm_name)
     await _until_agent_answers(azure, image_set, refresh)
 

@@ -75,6 +75,7 @@ class Step:
         name: of the run command, and of the step in messages.
         script: the script's path, from the top of the repository.
         run_as: account and password of a local administrator; None for SYSTEM.
+        exit_codes: those that mean success.
 
     """
 
@@ -85,6 +86,7 @@ class Step:
     run_as: tuple[str, SecretStr] | None = None
     timeout_minutes: int = 60
     tags: Mapping[str, str] = field(default_factory=dict)
+    exit_codes: tuple[int, ...] = (0,)
 
 
 async def ensure_step(azure: Azure, machine: Machine, step: Step) -> Facts:
@@ -92,10 +94,10 @@ async def ensure_step(azure: Azure, machine: Machine, step: Step) -> Facts:
 
     One that has run or runs is not sent again; one that an earlier try left behind as failed is removed and sent anew.
     """
-    if await standing(azure, machine, step.name) == "failed":
+    if await standing(azure, machine, step.name, step.exit_codes) == "failed":
         await azure.compute.delete_script(machine.resource_group, machine.name, step.name)
     result = await azure.compute.run_script(machine.resource_group, machine.name, command_of(machine, step))
-    return facts_or_failure(machine, step.name, result)
+    return facts_or_failure(machine, step.name, result, step.exit_codes)
 
 
 async def ensure_fresh_step(azure: Azure, machine: Machine, step: Step) -> Facts:
@@ -105,7 +107,9 @@ async def ensure_fresh_step(azure: Azure, machine: Machine, step: Step) -> Facts
     return facts_or_failure(machine, step.name, result)
 
 
-async def standing(azure: Azure, machine: Machine, name: str) -> Literal["absent", "counts", "failed"]:
+async def standing(
+    azure: Azure, machine: Machine, name: str, exit_codes: tuple[int, ...] = (0,)
+) -> Literal["absent", "counts", "failed"]:
     """What there is of the run command of this name: none; one that runs or has ended well; one that ended badly."""
     try:
         result = await azure.compute.get_script_result(machine.resource_group, machine.name, name)
@@ -115,7 +119,7 @@ async def standing(azure: Azure, machine: Machine, name: str) -> Literal["absent
         raise
     if result is None:
         return "absent"
-    return "failed" if result.over and not result.succeeded else "counts"
+    return "failed" if result.over and not result.ended_with(exit_codes) else "counts"
 
 
 def command_of(machine: Machine, step: Step) -> Script:
@@ -133,10 +137,11 @@ def command_of(machine: Machine, step: Step) -> Script:
     )
 
 
-def facts_or_failure(machine: Machine, step: str, result: ScriptResult) -> Facts:
+def facts_or_failure(machine: Machine, step: str, result: ScriptResult, exit_codes: tuple[int, ...] = (0,)) -> Facts:
     """What a script that is over has answered; raises StepFailure if it did not end well."""
     facts = answer_in(result.output)
-    if result.succeeded and facts.get("ok", True):
+    # Where the image set calls another code than 0 a success, that counts, whatever the script says.
+    if result.ended_with(exit_codes) and (result.exit_code or facts.get("ok", True)):
         return facts
     raise StepFailure(step, machine.name, problem_of(result, facts), RUN_AGAIN, log_of(result, facts), facts)
 

@@ -21,7 +21,7 @@ from evergold.azure.galleries import Progress, Region, VersionSpec, plain, repli
 from evergold.azure.pipeline import wait_until
 from evergold.config.models import RELEASE_METHODS, ImageSet, Pool, ReleaseMethod
 from evergold.config.models import Region as PublishRegion
-from evergold.images.build import publishable_disk_id, publishable_vm_id
+from evergold.images.build import own_vm, publishable_disk_id, publishable_vm_id
 from evergold.images.manifest import Manifest, from_tags, tag_names
 from evergold.images.refresh import Refresh, definition_of, definition_tags, latest_in
 
@@ -332,6 +332,8 @@ async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, not
         tags.SOURCE: refresh.source,
         **{name: anchor[name] for name in tag_names(anchor)},
     }
+    machine = await own_vm(azure, image_set, refresh)
+    named |= {name: value for name, value in (machine.tags or {}).items() if name.startswith(tags.BY_HAND)}
     if refresh.started_by:
         named[tags.STARTED_BY] = refresh.started_by
     why = notes.strip() or anchor.get(tags.NOTES, "")

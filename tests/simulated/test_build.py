@@ -17,11 +17,11 @@ from evergold.images.manifest import Manifest, OperatingSystem, from_tags
 from evergold.images.publish import Candidate, Decision, PromotionRefused
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, definition_of, end_refresh
 from simulator.scenario import load
-from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
 
 STEPS = (
     build.ensure_build_vm,
-    build.ensure_customised,
+    customised,
     build.ensure_prepared,
     build.ensure_manifest,
     build.ensure_sysprepped,
@@ -92,7 +92,7 @@ def test_a_step_that_asks_for_a_restart_gets_it_once() -> None:
         refresh = await begun(world)
         for _ in range(2):
             await build.ensure_build_vm(world.azure, world.image_set, refresh)
-            await build.ensure_customised(world.azure, world.image_set, refresh)
+            await customised(world.azure, world.image_set, refresh)
         assert world.wire.sent("POST", "/restart") == 1
 
     step = {"name": "apps", "script": "guest/customise/install-apps.ps1", "reboot_after": True}

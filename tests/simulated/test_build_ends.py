@@ -18,12 +18,12 @@ from evergold.images.managed_image import ensure_managed_image, ensure_managed_i
 from evergold.images.refresh import Refresh, begin_refresh
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
 from simulator.scenario import load
-from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
 
 GROUP = "rg-images-build"
 STEPS = (
     build.ensure_build_vm,
-    build.ensure_customised,
+    customised,
     build.ensure_snapshot_taken,
     build.ensure_prepared,
     build.ensure_manifest,

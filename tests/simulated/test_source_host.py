@@ -27,12 +27,12 @@ from evergold.rollout import lease
 from evergold.rollout.lease import LeaseHeldError
 from simulator.scenario import load
 from simulator.session_hosts import SessionHost
-from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
 
 GROUP, POOL = "rg-avd-pilot", "hp-pilot"
 STEPS = (
     build.ensure_build_vm,
-    build.ensure_customised,
+    customised,
     build.ensure_snapshot_taken,
     build.ensure_prepared,
     build.ensure_manifest,

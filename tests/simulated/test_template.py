@@ -20,13 +20,13 @@ from evergold.images.source_host import ensure_source_copied
 from evergold.validation.preflight import check_image_set
 from simulator.machines import Machine
 from simulator.scenario import load
-from tests.support.simulated import NETWORKS, Killed, Simulated, simulated, small_image_set
+from tests.support.simulated import NETWORKS, Killed, Simulated, customised, simulated, small_image_set
 
 GROUP, POOL, BUILD, TEMPLATE = "rg-avd-pilot", "hp-pilot", "rg-images-build", "tmpl-office"
 STEPS = (
     ensure_source_copied,
     build.ensure_build_vm,
-    build.ensure_customised,
+    customised,
     build.ensure_snapshot_taken,
     build.ensure_prepared,
     build.ensure_manifest,

@@ -10,7 +10,9 @@ import pytest
 
 from evergold.azure import Azure
 from evergold.clock import LoopClock, run_virtual
-from evergold.config.models import Environment, ImageSet
+from evergold.config.models import Environment, ImageSet, ManualStep
+from evergold.images.customise import ensure_customise_step
+from evergold.images.refresh import Refresh
 from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
 from simulator.scenario import Scenario, load
@@ -75,6 +77,13 @@ class Simulated:
     cloud: Cloud
     image_set: ImageSet
     wire: Wire
+
+
+async def customised(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
+    """Every customise step that needs no person is done, in order."""
+    for step in image_set.customise:
+        if not isinstance(step, ManualStep):
+            await ensure_customise_step(azure, image_set, refresh, step)
 
 
 def simulated(body: Callable[[Simulated], Awaitable[T]], image_set: ImageSet | None = None, **changes: Any) -> T:

@@ -1,0 +1,203 @@
+"""What is done to a build machine, step by step: scripts, Windows updates, and what a person does."""
+
+import json
+from typing import Any
+
+import pytest
+
+from evergold import tags
+from evergold.config.models import ImageSet, ManualStep, ScriptStep, WindowsUpdateStep
+from evergold.images import build, customise
+from evergold.images.guest import StepFailure
+from evergold.images.refresh import Refresh, begin_refresh
+from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
+
+SCRIPT = "guest/customise/install-apps.ps1"
+OCTOBER = {
+    "kind": "marketplace",
+    "publisher": "microsoftwindowsdesktop",
+    "offer": "office-365",
+    "sku": "win11-25h2-avd-m365",
+    "version": "26200.9060.261013",
+}
+UPDATES = {"name": "updates", "kind": "windows_update"}
+
+
+def with_steps(*steps: dict[str, Any], **changes: Any) -> ImageSet:
+    return small_image_set(customise=steps, **changes)
+
+
+async def machine_of(world: Simulated) -> Refresh:
+    """A refresh whose build machine runs."""
+    refresh = await begin_refresh(world.azure, world.image_set, world.azure.clock.now())
+    await build.ensure_build_vm(world.azure, world.image_set, refresh)
+    return refresh
+
+
+async def tags_of(world: Simulated, refresh: Refresh) -> dict[str, str]:
+    return dict((await build.own_vm(world.azure, world.image_set, refresh)).tags or {})
+
+
+# Scripts
+
+
+def test_a_step_that_does_not_say_its_kind_is_a_script() -> None:
+    (step,) = with_steps({"name": "apps", "script": SCRIPT}).customise
+    assert isinstance(step, ScriptStep)
+
+
+def test_another_exit_code_is_success_where_the_image_set_says_so_and_3010_restarts_the_machine() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        await customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("POST", "/restart") == 1
+        assert world.wire.sent("PUT", "/runCommands/customise-apps") == 1
+
+    step = {"name": "apps", "script": SCRIPT, "expected_exit_codes": [0, 3010]}
+    simulated(body, with_steps(step), guest_failures={"install-apps": "exit:3010"})
+
+
+def test_the_same_exit_code_is_a_failure_where_it_does_not() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        with pytest.raises(StepFailure, match="exit code was 3010"):
+            await customised(world.azure, world.image_set, refresh)
+
+    simulated(body, with_steps({"name": "apps", "script": SCRIPT}), guest_failures={"install-apps": "exit:3010"})
+
+
+def test_a_secret_reaches_the_script_and_stands_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LICENCE_KEY", "s3cret-licence")
+
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        await customised(world.azure, world.image_set, refresh)
+        command = next(r for r in world.cloud.journal.latest if "customise-apps" in str(r))
+        assert "Remove" in json.dumps(command, default=str), "it was sent"
+        assert "s3cret-licence" not in json.dumps(list(world.cloud.journal.latest), default=str)
+        assert "s3cret-licence" not in str(await tags_of(world, refresh))
+
+    step = {"name": "apps", "script": SCRIPT, "secrets": {"Remove": "LICENCE_KEY"}}
+    simulated(body, with_steps(step))
+    assert "s3cret-licence" not in caplog.text
+
+
+def test_a_secret_whose_variable_is_not_set_is_missed_before_the_first_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = {"name": "apps", "script": SCRIPT, "secrets": {"Remove": "LICENCE_KEY"}}
+    monkeypatch.delenv("LICENCE_KEY", raising=False)
+    assert customise.missing_secrets(with_steps(step)) == {"LICENCE_KEY": "apps"}
+    monkeypatch.setenv("LICENCE_KEY", "x")
+    assert customise.missing_secrets(with_steps(step)) == {}
+
+
+# Windows updates
+
+
+def test_updates_are_installed_until_none_is_missing() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        await customised(world.azure, world.image_set, refresh)
+        found = await world.azure.compute.assess_patches(world.image_set.build.resource_group, refresh.vm_name)
+        assert (found.critical_and_security_patch_count, found.reboot_pending) == (0, False)
+        assert world.wire.sent("POST", "/installPatches") == 1
+        assert tags.INSTALLING not in await tags_of(world, refresh)
+
+    simulated(body, with_steps(UPDATES, source=OCTOBER))
+
+
+def test_where_nothing_is_missing_nothing_is_installed() -> None:
+    async def body(world: Simulated) -> None:
+        await customised(world.azure, world.image_set, await machine_of(world))
+        assert world.wire.sent("POST", "/installPatches") == 0
+
+    simulated(body, with_steps(UPDATES))
+
+
+def test_an_update_that_cannot_be_installed_is_named_after_the_last_round() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        with pytest.raises(StepFailure, match=r"After 2 rounds these updates are still missing: .*KB5103388"):
+            await customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("POST", "/installPatches") == 2
+
+    image_set = with_steps({**UPDATES, "max_rounds": 2}, source=OCTOBER)
+    simulated(body, image_set, guest_failures={"install-patches": "KB5103388"})
+
+
+def test_a_run_that_dies_while_updates_are_installed_does_not_start_a_second_installation() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        while not world.wire.sent("POST", "/installPatches"):
+            world.wire.dies_after_writes = 1
+            with pytest.raises(Killed):
+                await customised(world.azure, world.image_set, refresh)
+        world.wire.dies_after_writes = None
+        await customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("POST", "/installPatches") == 1
+
+    simulated(body, with_steps(UPDATES, source=OCTOBER))
+
+
+def test_a_step_that_failed_is_taken_up_again_and_those_before_it_are_not() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        with pytest.raises(StepFailure):
+            await customised(world.azure, world.image_set, refresh)
+        world.cloud.scenario.guest_failures.clear()
+        await customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("PUT", "/runCommands/customise-apps") == 1
+
+    image_set = with_steps({"name": "apps", "script": SCRIPT}, {**UPDATES, "max_rounds": 1}, source=OCTOBER)
+    simulated(body, image_set, guest_failures={"install-patches": "KB5103388"})
+
+
+# By hand
+
+
+def test_what_a_person_is_told_names_the_machine_and_its_address() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        told = await customise.way_to_machine(world.azure, world.image_set, refresh)
+        assert refresh.vm_name in told
+        assert "10.10.0." in told
+        assert "Bastion" in told
+
+    simulated(body)
+
+
+def test_what_a_person_did_stands_on_the_machine_and_the_step_is_done() -> None:
+    step = {"name": "printers", "kind": "manual", "instructions": "Install the printer driver."}
+
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        (manual,) = world.image_set.customise
+        assert isinstance(manual, ManualStep)
+        assert not await customise.is_step_done(world.azure, world.image_set, refresh, manual)
+        await customise.note_manual_step(world.azure, world.image_set, refresh, manual, "Ada", "driver 4.2 installed")
+        assert await customise.is_step_done(world.azure, world.image_set, refresh, manual)
+        assert (await tags_of(world, refresh))["evergold-by-hand-printers"] == "Ada: driver 4.2 installed"
+
+    simulated(body, with_steps(step))
+
+
+def test_the_machine_stays_for_as_long_as_a_person_may_take() -> None:
+    step = {"name": "printers", "kind": "manual", "instructions": "Install the printer driver.", "expires_days": 7}
+
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        (manual,) = world.image_set.customise
+        assert isinstance(manual, ManualStep)
+        await customise.hold_machine(world.azure, world.image_set, refresh, manual)
+        until = tags.parse_time((await tags_of(world, refresh))[tags.KEEP_UNTIL])
+        assert until is not None
+        assert (until - world.azure.clock.now()).days >= 7
+
+    simulated(body, with_steps(step))
+
+
+def test_updates_ask_for_what_the_image_set_wants() -> None:
+    (step,) = with_steps({**UPDATES, "classifications": ["Security"]}).customise
+    assert isinstance(step, WindowsUpdateStep)
+    assert step.classifications == ("Security",)
