@@ -20,6 +20,7 @@ from prefect.deployments import arun_deployment
 from evergold import holds
 from evergold.azure import Azure
 from evergold.config.models import ImageSet, Pool, ReleaseMethod
+from evergold.images.customise import by_hand
 from evergold.images.manifest import difference
 from evergold.images.publish import Candidate, find_previous
 from evergold.images.refresh import Refresh
@@ -31,7 +32,7 @@ from evergold.rollout.preview import describe_plan, place_of, target_of
 from evergold.validation.checks import check_canary
 from evergold.validation.image_checks import check_source
 from evergold.validation.subject import Subject
-from evergold.validation.verdicts import Evidence, judge_difference
+from evergold.validation.verdicts import Evidence, judge_difference, judge_steps_by_hand
 from tasks.record import keep_evidence
 
 log = logging.getLogger("evergold.rollout")
@@ -78,7 +79,12 @@ async def gather_evidence(
         version=candidate.version,
         image_version_id=candidate.version_id,
         source=refresh.source,
-        checks=(*checks, await check_source(azure, refresh.source), judge_difference(change)),
+        checks=(
+            *checks,
+            await check_source(azure, refresh.source),
+            *judge_steps_by_hand(by_hand(candidate.tags)),
+            judge_difference(change),
+        ),
         canary=canary,
         manifest=candidate.manifest,
         difference=change,

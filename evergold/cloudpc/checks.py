@@ -6,7 +6,7 @@ from evergold.azure import Azure
 from evergold.cloudpc.images import MOST_IMAGES, settings_of, source_of
 from evergold.cloudpc.policies import policies_of
 from evergold.cloudpc.prerequisites import CHECK_SCRIPT, GENERATIONS, Facts, judge
-from evergold.config.models import ImageSet, MarketplaceSource
+from evergold.config.models import ImageSet, MarketplaceSource, ScriptStep
 from evergold.images.manifest import from_tags
 from evergold.images.refresh import definition_of
 from evergold.validation.verdicts import Check
@@ -49,7 +49,7 @@ async def facts_of(azure: Azure, image_set: ImageSet, version: str) -> Facts:
 
 def looks_inside(image_set: ImageSet) -> bool:
     """Whether a step of the build looks for what can be seen from inside only."""
-    return any(step.script == CHECK_SCRIPT for step in image_set.customise)
+    return any(isinstance(step, ScriptStep) and step.script == CHECK_SCRIPT for step in image_set.customise)
 
 
 async def check_cloud_pcs(azure: Azure, image_set: ImageSet) -> list[Check]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 
 from azure.mgmt.compute.models import VirtualMachineAssessPatchesResult
@@ -151,6 +152,11 @@ async def _may_be_installing(azure: Azure, image_set: ImageSet, refresh: Refresh
 
 
 # Steps by hand
+
+
+def by_hand(named: Mapping[str, str]) -> dict[str, str]:
+    """What was done by hand, by step, as the tags of a machine or an image version say."""
+    return {name.removeprefix(tags.BY_HAND): note for name, note in named.items() if name.startswith(tags.BY_HAND)}
 
 
 async def is_step_done(azure: Azure, image_set: ImageSet, refresh: Refresh, step: CustomiseStep) -> bool:

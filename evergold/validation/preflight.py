@@ -21,6 +21,7 @@ from evergold.cloudpc.checks import check_cloud_pcs
 from evergold.config.load import load_environment
 from evergold.config.models import GalleryVersionSource, ImageSet, Pool, SessionHostSource
 from evergold.config.permissions import ScopeKind, actions_needed
+from evergold.images.customise import missing_secrets
 from evergold.validation import looking
 from evergold.validation.image_checks import check_source_host, looks_at_image
 from evergold.validation.room import check_moving, check_sizes
@@ -71,6 +72,7 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
         ("image source", partial(_source, azure, image_set)),
         ("log workspace", partial(_workspace, azure)),
         (CLOCK, partial(check_clock, azure)),
+        ("secrets of customise steps", partial(_secrets, image_set)),
         *looks_at_image(azure, image_set),
         *_looks_at_pools(azure, image_set, pools),
         *_looks_at_room(azure, image_set, [build, *await _machines(azure, image_set, pools)]),
@@ -111,6 +113,16 @@ def _failed(name: str, measured: str, threshold: str, remedy: str) -> Check:
 def _text(value: str | None) -> str:
     """What the SDK read, as Azure wrote it: an enumeration's member prints as its Python name."""
     return str(getattr(value, "value", value))
+
+
+async def _secrets(image_set: ImageSet) -> list[Check]:
+    """Whether what customise scripts are to be given is set where this runs."""
+    name, missing = "secrets of customise steps", missing_secrets(image_set)
+    if not missing:
+        return [_passed(name, "All are set.", "set where the worker runs")]
+    measured = "; ".join(f"{variable} is not set, and step {step} needs it" for variable, step in missing.items())
+    remedy = "Set it in the environment of the worker, or correct `secrets` of that step in the image set."
+    return [_failed(name, f"{measured}.", "set where the worker runs", remedy)]
 
 
 async def _definition(azure: Azure, image_set: ImageSet) -> list[Check]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -114,6 +114,21 @@ class Evidence(_Part):
 def worst(checks: Iterable[Check]) -> Verdict:
     """The worst verdict among these; "unknown" if there is none."""
     return max((check.verdict for check in checks), key=ORDER.index, default="unknown")
+
+
+def judge_steps_by_hand(done: Mapping[str, str]) -> tuple[Check, ...]:
+    """What people have changed by hand in the build, by step: worth a look, since no script can do it again."""
+    return tuple(
+        Check(
+            name=f"done by hand: {step}",
+            verdict="warn",
+            measured=note,
+            threshold="scripts alone",
+            remedy="See whether it is what was asked for. Next month it has to be done again: better, write a script.",
+            facts=(note,),
+        )
+        for step, note in sorted(done.items())
+    )
 
 
 def judge_difference(difference: Difference | None) -> Check:

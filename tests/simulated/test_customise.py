@@ -10,6 +10,7 @@ from evergold.config.models import ImageSet, ManualStep, ScriptStep, WindowsUpda
 from evergold.images import build, customise
 from evergold.images.guest import StepFailure
 from evergold.images.refresh import Refresh, begin_refresh
+from evergold.validation.verdicts import judge_steps_by_hand
 from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
 
 SCRIPT = "guest/customise/install-apps.ps1"
@@ -60,7 +61,7 @@ def test_another_exit_code_is_success_where_the_image_set_says_so_and_3010_resta
 def test_the_same_exit_code_is_a_failure_where_it_does_not() -> None:
     async def body(world: Simulated) -> None:
         refresh = await machine_of(world)
-        with pytest.raises(StepFailure, match="exit code was 3010"):
+        with pytest.raises(StepFailure, match="failed with 3010"):
             await customised(world.azure, world.image_set, refresh)
 
     simulated(body, with_steps({"name": "apps", "script": SCRIPT}), guest_failures={"install-apps": "exit:3010"})
@@ -74,18 +75,18 @@ def test_a_secret_reaches_the_script_and_stands_nowhere_else(
     async def body(world: Simulated) -> None:
         refresh = await machine_of(world)
         await customised(world.azure, world.image_set, refresh)
-        command = next(r for r in world.cloud.journal.latest if "customise-apps" in str(r))
-        assert "Remove" in json.dumps(command, default=str), "it was sent"
+        sent = next(r for r in world.cloud.journal.latest if r["method"] == "PUT" and "customise-apps" in r["url"])
+        assert "LicenceKey" in json.dumps(sent, default=str)
         assert "s3cret-licence" not in json.dumps(list(world.cloud.journal.latest), default=str)
         assert "s3cret-licence" not in str(await tags_of(world, refresh))
 
-    step = {"name": "apps", "script": SCRIPT, "secrets": {"Remove": "LICENCE_KEY"}}
+    step = {"name": "apps", "script": SCRIPT, "secrets": {"LicenceKey": "LICENCE_KEY"}}
     simulated(body, with_steps(step))
     assert "s3cret-licence" not in caplog.text
 
 
 def test_a_secret_whose_variable_is_not_set_is_missed_before_the_first_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = {"name": "apps", "script": SCRIPT, "secrets": {"Remove": "LICENCE_KEY"}}
+    step = {"name": "apps", "script": SCRIPT, "secrets": {"LicenceKey": "LICENCE_KEY"}}
     monkeypatch.delenv("LICENCE_KEY", raising=False)
     assert customise.missing_secrets(with_steps(step)) == {"LICENCE_KEY": "apps"}
     monkeypatch.setenv("LICENCE_KEY", "x")
@@ -126,14 +127,14 @@ def test_an_update_that_cannot_be_installed_is_named_after_the_last_round() -> N
     simulated(body, image_set, guest_failures={"install-patches": "KB5103388"})
 
 
-def test_a_run_that_dies_while_updates_are_installed_does_not_start_a_second_installation() -> None:
+@pytest.mark.parametrize(("writes", "what"), [(2, "the note of it"), (3, "the order for it")])
+def test_a_run_that_dies_around_an_installation_does_not_start_a_second_one(writes: int, what: str) -> None:
     async def body(world: Simulated) -> None:
         refresh = await machine_of(world)
-        while not world.wire.sent("POST", "/installPatches"):
-            world.wire.dies_after_writes = 1
-            with pytest.raises(Killed):
-                await customised(world.azure, world.image_set, refresh)
-        world.wire.dies_after_writes = None
+        world.wire.dies_after_writes = writes
+        with pytest.raises(Killed):
+            await customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("POST", "/installPatches") == writes - 2, what
         await customised(world.azure, world.image_set, refresh)
         assert world.wire.sent("POST", "/installPatches") == 1
 
@@ -201,3 +202,8 @@ def test_updates_ask_for_what_the_image_set_wants() -> None:
     (step,) = with_steps({**UPDATES, "classifications": ["Security"]}).customise
     assert isinstance(step, WindowsUpdateStep)
     assert step.classifications == ("Security",)
+
+
+def test_what_was_done_by_hand_is_shown_to_whoever_approves() -> None:
+    (check,) = judge_steps_by_hand(customise.by_hand({"evergold-by-hand-printers": "Ada: driver 4.2", "other": "x"}))
+    assert (check.name, check.verdict, check.measured) == ("done by hand: printers", "warn", "Ada: driver 4.2")
