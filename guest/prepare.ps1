@@ -4,13 +4,14 @@
 Cleans the build machine before sysprep, and refuses while Windows waits for a restart.
 
 .DESCRIPTION
-Removes what must not be in an image: the Azure Virtual Desktop agent and its registration, what earlier extensions left in
-C:\Packages\Plugins (a new host's extensions would not run beside it), and old setup logs. Makes sure that the settings that
+Removes what must not be in an image: the Azure Virtual Desktop agent and its registration; the Entra join, Intune enrolment, Defender
+identity and domain membership that the copy of a session host brings along; what earlier extensions left in C:\Packages\Plugins (a new
+host's extensions would not run beside it); and old setup logs. Makes sure that the settings that
 sysprep and Azure need are there. Running it again does no harm.
 
 A pending restart is answered with "reboot_pending": true and exit code 1: restart the machine, then run this again.
 
-Source: learn.microsoft.com, "Remove machine specific information by generalizing a VM", "Set up a golden image".
+Source: learn.microsoft.com, "Remove machine specific information by generalizing a VM", "Set up a golden image"; Win32_ComputerSystem, UnjoinDomainOrWorkgroup.
 #>
 [CmdletBinding()]
 param()
@@ -87,6 +88,49 @@ function Remove-PluginRemains {
     $removed
 }
 
+function Remove-Enrolments {
+    # What a copy of a session host brings along: the identity of the machine that it was copied from.
+    $removed = @()
+    if ((& "$env:SystemRoot\System32\dsregcmd.exe" /status) -match 'AzureAdJoined\s*:\s*YES') {
+        & "$env:SystemRoot\System32\dsregcmd.exe" /leave | Out-Null
+        if ($LASTEXITCODE -ne 0) { throw "The machine could not leave Entra ID (dsregcmd: $LASTEXITCODE)." }
+        $removed += 'Entra join'
+    }
+    foreach ($enrolment in Get-ChildItem -Path 'HKLM:\SOFTWARE\Microsoft\Enrollments' -ErrorAction SilentlyContinue) {
+        $provider = Get-ItemProperty -Path $enrolment.PSPath -Name 'ProviderID' -ErrorAction SilentlyContinue
+        if (-not $provider -or $provider.ProviderID -ne 'MS DM Server') { continue }
+        $id = $enrolment.PSChildName
+        Get-ScheduledTask -TaskPath "\Microsoft\Windows\EnterpriseMgmt\$id\*" -ErrorAction SilentlyContinue |
+            Unregister-ScheduledTask -Confirm:$false
+        foreach ($key in 'Enrollments', 'Enrollments\Status', 'EnterpriseResourceManager\Tracked', 'PolicyManager\Providers', 'Provisioning\OMADM\Accounts') {
+            Remove-Item -Path "HKLM:\SOFTWARE\Microsoft\$key\$id" -Recurse -Force -ErrorAction SilentlyContinue
+        }
+        $removed += 'Intune enrolment'
+    }
+    Get-ChildItem -Path 'Cert:\LocalMachine\My' | Where-Object { $_.Issuer -match 'Microsoft Intune MDM Device CA' } | Remove-Item -Force
+    $removed
+}
+
+function Remove-DefenderIdentity {
+    # As for other images of virtual desktops (learn.microsoft.com, "Onboard non-persistent virtual desktop infrastructure (VDI) devices").
+    $key = 'HKLM:\SOFTWARE\Microsoft\Windows Advanced Threat Protection'
+    if (-not (Get-ItemProperty -Path $key -Name 'senseGuid' -ErrorAction SilentlyContinue)) { return @() }
+    Stop-Service -Name 'Sense' -Force -ErrorAction SilentlyContinue
+    $kept = 'C:\ProgramData\Microsoft\Windows Defender Advanced Threat Protection\Cyber'
+    Remove-Item -Path "$kept\*" -Recurse -Force -ErrorAction SilentlyContinue
+    Remove-ItemProperty -Path $key -Name 'senseGuid' -Force
+    @('Defender identity')
+}
+
+function Remove-DomainMembership {
+    $computer = Get-CimInstance -ClassName Win32_ComputerSystem
+    if (-not $computer.PartOfDomain) { return }
+    # Options 0: leave without asking a domain controller, which cannot be reached from here. Sysprep refuses a member.
+    $left = Invoke-CimMethod -InputObject $computer -MethodName UnjoinDomainOrWorkgroup -Arguments @{ FUnjoinOptions = [uint32] 0 }
+    if ($left.ReturnValue -ne 0) { throw "The machine could not leave the domain $($computer.Domain) (code $($left.ReturnValue))." }
+    Complete-Step -Ok $false -Facts @{ error = "It has left the domain $($computer.Domain), and needs a restart for it."; reboot_pending = $true }
+}
+
 function Clear-Panther {
     # Sysprep appends to its logs: an old failure would be read as a new one.
     foreach ($folder in 'C:\Windows\Panther', 'C:\Windows\System32\Sysprep\Panther') {
@@ -110,7 +154,8 @@ try {
     if ($pending) {
         Complete-Step -Ok $false -Facts @{ error = "A restart is pending: $($pending -join ', ')."; reboot_pending = $true }
     }
-    $removed = @(Remove-AvdAgent) + @(Remove-PluginRemains)
+    Remove-DomainMembership
+    $removed = @(Remove-AvdAgent) + @(Remove-Enrolments) + @(Remove-DefenderIdentity) + @(Remove-PluginRemains)
     Clear-Panther
     Set-Preconditions
     Complete-Step -Ok $true -Facts @{ removed = $removed }

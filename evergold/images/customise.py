@@ -185,8 +185,7 @@ async def way_to_machine(azure: Azure, image_set: ImageSet, refresh: Refresh) ->
 async def hold_machine(azure: Azure, image_set: ImageSet, refresh: Refresh, step: ManualStep) -> None:
     """The machine stays for as long as the run waits for a person, and the time that a build takes after that."""
     until = azure.clock.now() + timedelta(days=step.expires_days + 1)
-    noted = {tags.KEEP_UNTIL: tags.format_time(until)}
-    await azure.compute.update_vm_tags(image_set.build.resource_group, refresh.vm_name, noted)
+    await _note(azure, image_set, refresh, {tags.KEEP_UNTIL: tags.format_time(until)})
 
 
 async def note_manual_step(
@@ -197,5 +196,12 @@ async def note_manual_step(
         tags.BY_HAND + step.name: f"{by}: {note}"[:NOTE_LENGTH],
         DONE + step_name(step): tags.format_time(azure.clock.now()),
     }
-    await azure.compute.update_vm_tags(image_set.build.resource_group, refresh.vm_name, noted)
+    await _note(azure, image_set, refresh, noted)
     log.info("%s: %s done by %s: %s", refresh.vm_name, step.name, by, note)
+
+
+async def _note(azure: Azure, image_set: ImageSet, refresh: Refresh, noted: Mapping[str, str]) -> None:
+    """Tags on the machine. A tag is a write to it, and would be in the way of the next one: it is waited for."""
+    group, name = image_set.build.resource_group, refresh.vm_name
+    await azure.compute.update_vm_tags(group, name, noted)
+    await azure.compute.wait_until_provisioned(group, name, 600, interval=5)
