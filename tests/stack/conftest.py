@@ -2,13 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from evergold.stack import Stack
 from simulator.scenario import load
+from tests.stack.approving import answer_in_every_way
+from tests.stack.by_hand import build_by_hand
+from tests.stack.cancelling import cancel_a_roll_back
 from tests.stack.killed_refresh import KilledRefresh, run_killed_refresh
 from tests.stack.receiver import receiver
 
@@ -25,6 +31,44 @@ def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledR
         Stack(folder / "state", scenario=smaller_demo(folder), speed=SPEED, journal=True) as stack,
     ):
         yield asyncio.run(run_killed_refresh(stack, told))
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """What came of what people did once the refresh had ended; asking for one that failed raises what it failed with."""
+
+    outcomes: tuple[Any, Any, Any]
+
+    def _of(self, number: int) -> Any:
+        if isinstance(outcome := self.outcomes[number], BaseException):
+            raise outcome
+        return outcome
+
+    def answered(self) -> dict[str, Any]:
+        """What was noted of an answer."""
+        return dict(self._of(0))
+
+    def asked_by_hand(self) -> str:
+        """What somebody was asked to do by hand."""
+        return str(self._of(1))
+
+    def cancelled(self) -> tuple[str, timedelta]:
+        """How a cancelled roll back ended, and how long that took."""
+        how, took = self._of(2)
+        return how, took
+
+
+@pytest.fixture(scope="session")
+def afterwards(killed_refresh: KilledRefresh) -> Afterwards:
+    """What people did afterwards, all at the same time."""
+
+    async def everything() -> list[Any]:
+        works = (answer_in_every_way, build_by_hand, cancel_a_roll_back)
+        outcomes: list[Any] = await asyncio.gather(*(work(killed_refresh) for work in works), return_exceptions=True)
+        return outcomes
+
+    answered, by_hand, cancelled = asyncio.run(everything())
+    return Afterwards((answered, by_hand, cancelled))
 
 
 def smaller_demo(folder: Path) -> str:

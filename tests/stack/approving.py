@@ -1,12 +1,10 @@
 """Each way in which an approval is answered, through Prefect's API and the command line, on a running server and worker."""
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import PrefectHTTPStatusError
 
@@ -14,8 +12,6 @@ from evergold.clock import RealClock
 from evergold.stack import REPOSITORY
 from tests.stack.asking import ANSWER
 from tests.stack.killed_refresh import KilledRefresh, evergold, until
-
-pytestmark = pytest.mark.timeout(600)
 
 
 async def asked(client: PrefectClient, refresh: KilledRefresh) -> UUID:
@@ -53,32 +49,23 @@ async def answer(client: PrefectClient, run: UUID, **form: Any) -> str:
     return (await client.resume_flow_run(run, run_input=form)).status.value
 
 
-def test_an_answer_that_does_not_count_brings_the_form_back_and_the_command_line_answers_it(
-    killed_refresh: KilledRefresh,
-) -> None:
+async def answer_in_every_way(killed_refresh: KilledRefresh) -> dict[str, Any]:
+    """Answers a question wrongly, by the wrong people, and at last on the command line; returns what was noted."""
     later = f"{RealClock().now() + timedelta(days=3, hours=1):%Y-%m-%d %H:%M}"
-
-    async def body() -> dict[str, Any]:
-        async with killed_refresh.stack.prefect() as client:
-            run = await asked(client, killed_refresh)
-            assert "did not count" not in await question(killed_refresh, client, run, 0)
-            assert await answer(client, run, decision="approve") == "REJECT", "without a name"
-            assert await answer(client, run, decision="perhaps", name="Ada") == "REJECT", "no such decision"
-            assert await answer(client, run, decision="approve", name="Mallory") == "ACCEPT"
-            assert "Mallory is not among the approvers" in await question(killed_refresh, client, run, 1)
-            assert await answer(client, run, decision="approve", name="Grace") == "ACCEPT"
-            assert "wants somebody else to approve it" in await question(killed_refresh, client, run, 2)
-            printed = await evergold(
-                killed_refresh.stack, "approve", str(run)[:8], "--name", "Ada", "--not-before", later, "--yes"
-            )
-            assert "goes on" in printed
-            await until(killed_refresh.stack, lambda: _ended(client, run))
-            artifacts = [a for a in await client.read_artifacts() if a.key == ANSWER]
-            return dict(json.loads(str(artifacts[-1].data))[0])
-
-    noted = asyncio.run(body())
-    assert (noted["approved"], noted["name"], noted["in_days"]) == (True, "Ada", 3)
-    assert noted["from"].startswith("evergold approve, by ")
+    async with killed_refresh.stack.prefect() as client:
+        run = await asked(client, killed_refresh)
+        assert "did not count" not in await question(killed_refresh, client, run, 0)
+        assert await answer(client, run, decision="approve") == "REJECT", "without a name"
+        assert await answer(client, run, decision="perhaps", name="Ada") == "REJECT", "no such decision"
+        assert await answer(client, run, decision="approve", name="Mallory") == "ACCEPT"
+        assert "Mallory is not among the approvers" in await question(killed_refresh, client, run, 1)
+        assert await answer(client, run, decision="approve", name="Grace") == "ACCEPT"
+        assert "wants somebody else to approve it" in await question(killed_refresh, client, run, 2)
+        arguments = ("approve", str(run)[:8], "--name", "Ada", "--not-before", later, "--yes")
+        assert "goes on" in await evergold(killed_refresh.stack, *arguments)
+        await until(killed_refresh.stack, lambda: _ended(client, run))
+        artifacts = [a for a in await client.read_artifacts() if a.key == ANSWER]
+        return dict(json.loads(str(artifacts[-1].data))[0])
 
 
 async def _ended(client: PrefectClient, run: UUID) -> bool:
