@@ -78,10 +78,15 @@ class Rows:
     def _arrived(self, table: str, at: datetime, row: Row) -> bool:
         """Whether a row can be seen already: ingestion takes its own time for each."""
         passed = (self._cloud.world.now - at).total_seconds()
-        least, most = self._cloud.scenario.durations.log_delay
-        if passed >= most:
-            return True
-        return passed >= self._cloud.world.chance("ingestion", table, row["_ResourceId"], at).uniform(least, most)
+        return (
+            passed >= self._cloud.scenario.durations.log_delay[1]
+            or self.ingested_at(table, at, row) <= self._cloud.world.now
+        )
+
+    def ingested_at(self, table: str, at: datetime, row: Row) -> datetime:
+        """From when on a row can be seen."""
+        dice = self._cloud.world.chance("ingestion", table, row["_ResourceId"], at)
+        return at + timedelta(seconds=dice.uniform(*self._cloud.scenario.durations.log_delay))
 
     def _row(self, table: str, source: str, columns: Row) -> Row:
         return {

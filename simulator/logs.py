@@ -2,7 +2,8 @@
 
 Tables have the columns that Microsoft documents and hold the last day. Rows are made for a query and for no longer, and only
 those of the time asked for; rows that were not yet ingested are not there. `now()` and `ago()` go by virtual time. A query is
-answered at once, so that `Prefer: wait=` changes nothing.
+answered at once, so that `Prefer: wait=` changes nothing. `ingestion_time()` is what duckdb-kql does not have: a column stands in for it,
+in queries that ask for it, and is not shown.
 
 What duckdb-kql does not translate is refused with 400 and its name, never answered wrongly.
 """
@@ -44,6 +45,7 @@ SQL_TYPES = {
     "string": "VARCHAR",
 }
 TIMES = ("TimeGenerated", "LastHeartBeat")  # columns that say when the row was sent
+INGESTED, INGESTION_TIME = "_ingested", re.compile(r"\bingestion_time\s*\(\s*\)")
 DURATION = TypeAdapter(timedelta)
 MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
 MISSING_COLUMN = re.compile(r'column "([^"]+)" not found|does not have a column named "([^"]+)"')
@@ -84,10 +86,12 @@ class Logs:
         if query.lstrip().startswith("."):
             raise self._bad_query("SyntaxError", "SYN0100", "Control commands cannot be run here.")
         with duckdb_kql.connect(config={"enable_external_access": "false", "threads": "1"}) as database:
+            asks, text = INGESTION_TIME.search(query), INGESTION_TIME.sub(INGESTED, query)
             for table in _named(query):
-                _fill(database, table, self._rows.of(table, start, end))
+                rows = self._rows.of(table, start, end)
+                _fill(database, table, rows, [self._rows.ingested_at(table, *row) for row in rows] if asks else None)
             try:
-                return self._run(database, query)
+                return self._run(database, text)
             except KqlSyntaxError as error:
                 raise self._syntax_error(query, error) from error
             except (KqlError, duckdb.Error) as error:
@@ -95,6 +99,8 @@ class Logs:
 
     def _run(self, database: duckdb.DuckDBPyConnection, query: str) -> Json:
         answer = duckdb_kql.kql(database, query, query_now=self._cloud.world.now, allow_write=False)
+        if INGESTED in answer.columns:
+            answer = answer.select(*(f'"{name}"' for name in answer.columns if name != INGESTED))
         rows = answer.limit(self.row_limit + 1).fetchall()
         kinds = [kusto_type(each) for each in answer.types]
         columns = [{"name": name, "type": kind} for name, kind in zip(answer.columns, kinds, strict=True)]
@@ -169,9 +175,16 @@ def _named(query: str) -> list[str]:
     return [table for table in TABLES if any(fnmatchcase(table, word) for word in words)]
 
 
-def _fill(database: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[datetime, Row]]) -> None:
-    """Makes a table. Rows that differ only in their time are written once, and joined with their times."""
+def _fill(
+    database: duckdb.DuckDBPyConnection,
+    table: str,
+    rows: list[tuple[datetime, Row]],
+    ingested: list[datetime] | None,
+) -> None:
+    """Makes a table. Rows that differ only in their times are written once, and joined with their times."""
     types = {column: SQL_TYPES[kind] for column, kind in TABLES[table].items()}
+    if ingested is not None:
+        types[INGESTED] = "TIMESTAMP"
     columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
     database.execute(f'CREATE TABLE "{table}" ({columns})')
     if not rows:
@@ -179,12 +192,15 @@ def _fill(database: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[date
     places = {id(row): place for place, row in enumerate({id(row): row for _, row in rows}.values())}
     distinct = list({id(row): row | {"_place": places[id(row)]} for _, row in rows}.values())
     times = [{"place": places[id(row)], "at": at.replace(tzinfo=None).isoformat()} for at, row in rows]
-    values = ", ".join("t.at" if name in TIMES else f'r."{name}"' for name in types)
+    for time, seen in zip(times, ingested or (), strict=False):
+        time["seen"] = seen.replace(tzinfo=None).isoformat()
+    columns_of_times = dict.fromkeys(TIMES, "t.at") | {INGESTED: "t.seen"}
+    values = ", ".join(columns_of_times.get(name, f'r."{name}"') for name in types)
     shape = json.dumps([types | {"_place": "INTEGER"}])
     database.execute(
         f'INSERT INTO "{table}" SELECT {values} FROM '
         f"(SELECT unnest(from_json($1::JSON, '{shape}'), max_depth := 2)) r JOIN "
-        '(SELECT unnest(from_json($2::JSON, \'[{"place":"INTEGER","at":"TIMESTAMP"}]\'), max_depth := 2)) t '
+        '(SELECT unnest(from_json($2::JSON, \'[{"place":"INTEGER","at":"TIMESTAMP","seen":"TIMESTAMP"}]\'), max_depth := 2)) t '
         "ON r._place = t.place",
         [json.dumps(distinct), json.dumps(times)],
     )

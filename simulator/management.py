@@ -1,4 +1,4 @@
-"""What stands above the services: resource groups, what a caller may do, locks, vCPU quota, and the VM sizes on offer."""
+"""What stands above the services: groups, resource providers, what a caller may do, locks, vCPU quota, and the VM sizes on offer."""
 
 import fnmatch
 import re
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 SUBSCRIPTION = "/subscriptions/{subscription}"
 GROUP = SUBSCRIPTION + "/resourceGroups/{group}"
+SUBNET = GROUP + "/providers/Microsoft.Network/virtualNetworks/{network}/subnets/{subnet}"
 
 # Size to (family, vCPUs, memory in GB): learn.microsoft.com, "VM sizes".
 SIZES: dict[str, tuple[str, int, int]] = {
@@ -37,14 +38,17 @@ class Management:
         self._used: dict[tuple[str, str], int] = {}
 
     def routes(self) -> list[Route]:
-        """Groups, permissions, locks, usages and SKUs."""
+        """Groups, resource providers, permissions, locks, usages and SKUs."""
         authorization = "/providers/Microsoft.Authorization"
         compute = SUBSCRIPTION + "/providers/Microsoft.Compute"
         group_read = "Microsoft.Resources/subscriptions/resourceGroups/read"
+        provider_read = "Microsoft.Resources/subscriptions/providers/read"
         return [
             Route("GET", SUBSCRIPTION + "/resourceGroups", self._list_groups, action=group_read),
             Route("GET", GROUP, self._get_group, action=group_read),
+            Route("GET", SUBSCRIPTION + "/providers/{namespace}", self._provider, action=provider_read),
             Route("GET", GROUP + authorization + "/permissions", self._permissions),
+            Route("GET", SUBNET + authorization + "/permissions", self._permissions),
             Route("GET", GROUP + authorization + "/locks", self._locks),
             Route("GET", compute + "/locations/{location}/usages", self._usages),
             Route("GET", compute + "/skus", self._skus),
@@ -114,6 +118,18 @@ class Management:
     def _get_group(self, request: ArmRequest) -> Reply:
         self.require_group(request["group"])
         return Reply(200, self._group_body(request, self._groups[request["group"].lower()]))
+
+    def _provider(self, request: ArmRequest) -> Reply:
+        namespace = request["namespace"]
+        missing = namespace.lower() in {name.lower() for name in self._cloud.scenario.unregistered}
+        body = {
+            "id": f"/subscriptions/{request['subscription']}/providers/{namespace}",
+            "namespace": namespace,
+            "resourceTypes": [],
+            "registrationState": "NotRegistered" if missing else "Registered",
+            "registrationPolicy": "RegistrationRequired",
+        }
+        return Reply(200, body)
 
     def _permissions(self, request: ArmRequest) -> Reply:
         self.require_group(request["group"])

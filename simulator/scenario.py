@@ -190,6 +190,7 @@ class Scenario(Part):
     quotas: list[Quota] = [Quota()]
     backed_up: list[str] = []  # names of virtual machines that Azure Backup protects
     locks: list[str] = []  # resource groups with a CanNotDelete lock
+    unregistered: list[str] = []  # resource providers that the subscription has not registered
     durations: Durations = Durations()
     promises: Promises = Promises()
     faults: list[Fault] = []

@@ -1,4 +1,4 @@
-"""Plain reads of Azure Resource Manager, for what none of our SDKs covers: rights, locks, networks, groups, backup, terms."""
+"""Plain reads of Azure Resource Manager, for what none of our SDKs covers: rights, locks, networks, groups, providers, backup, terms."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PERMISSIONS_API = "2022-04-01"
 LOCKS_API = "2020-05-01"
 SUBNETS_API = "2024-05-01"
 GROUPS_API = "2021-04-01"
+PROVIDERS_API = "2021-04-01"
 ASSOCIATIONS_API = "2022-06-01"
 NETWORK_API = "2024-05-01"
 BACKUP_API = "2024-04-01"
@@ -106,6 +107,12 @@ class Arm:
     async def resource_group(self, name: str) -> Json | None:
         """The resource group, or None."""
         return await self.get(f"/subscriptions/{self._subscription_id}/resourceGroups/{name}", GROUPS_API)
+
+    async def registration_of(self, provider: str) -> str:
+        """Whether the subscription has registered a resource provider: Registered, Registering, NotRegistered or Unregistered."""
+        path = f"/subscriptions/{self._subscription_id}/providers/{provider}"
+        found = await self.get(path, PROVIDERS_API)
+        return str((found or {}).get("registrationState") or "NotRegistered")
 
     async def server_time(self) -> datetime | None:
         """What time it is for Azure, to the second, as the Date header of an answer says; None where it has none."""

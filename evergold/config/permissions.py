@@ -51,10 +51,19 @@ _LOGS = "Microsoft.OperationalInsights/workspaces"
 
 PERMISSIONS: Final[tuple[Permission, ...]] = (
     # What the preflight looks at
-    Permission("Microsoft.Authorization/permissions/read", "see in advance what is not allowed", _EVERYWHERE),
+    Permission(
+        "Microsoft.Authorization/permissions/read",
+        "see in advance what is not allowed",
+        (*_EVERYWHERE, ScopeKind.NETWORK),
+    ),
     Permission("Microsoft.Authorization/locks/read", "see locks that would stop a deletion", _EVERYWHERE),
     Permission(
         "Microsoft.Resources/subscriptions/resourceGroups/read", "see that the resource groups exist", _EVERYWHERE
+    ),
+    Permission(
+        "Microsoft.Resources/subscriptions/providers/read",
+        "see that the resource providers are registered",
+        _SUBSCRIPTION,
     ),
     Permission(f"{_COMPUTE}/locations/usages/read", "compare the vCPU quota with what a rollout needs", _SUBSCRIPTION),
     Permission(f"{_COMPUTE}/skus/read", "see that the VM size is on offer in the region and zones", _SUBSCRIPTION),

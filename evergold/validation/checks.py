@@ -24,6 +24,7 @@ from evergold.validation.applications import (
 from evergold.validation.arriving import (
     AGENT_LOG,
     COLLECTION,
+    DELAY,
     EVENT_TABLE,
     EVENTS,
     HEARTBEAT,
@@ -31,6 +32,7 @@ from evergold.validation.arriving import (
     PERF_TABLE,
     check_agent_log,
     check_collection,
+    check_delay,
     check_heartbeat,
     check_table,
 )
@@ -79,6 +81,7 @@ def _seen_from_outside(azure: Azure, image_set: ImageSet, subject: Subject) -> l
         Look(PLACE, partial(check_place, azure, subject)),
         Look(BUILD, partial(check_build, azure, image_set, subject)),
         Look(COLLECTION, partial(check_collection, azure, subject)),
+        Look(DELAY, partial(check_delay, azure, image_set, subject)),
         Look(PERF, partial(check_table, azure, subject, PERF_TABLE)),
         Look(EVENTS, partial(check_table, azure, subject, EVENT_TABLE)),
     ]

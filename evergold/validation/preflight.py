@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from evergold.azure import Azure, AzureFailure
+from evergold.azure.arm import Permission
 from evergold.azure.compute import MarketplaceImage
 from evergold.azure.galleries import Definition, replication_of
 from evergold.azure.ids import ResourceId, image_version_id
@@ -25,7 +26,7 @@ from evergold.images.customise import missing_secrets
 from evergold.validation import looking
 from evergold.validation.image_checks import check_source_host, looks_at_image
 from evergold.validation.room import check_moving, check_sizes
-from evergold.validation.surroundings import CLOCK, check_clock, check_scaling_plan
+from evergold.validation.surroundings import CLOCK, PROVIDERS, check_clock, check_providers, check_scaling_plan
 from evergold.validation.verdicts import Check
 
 # Azure keeps five addresses of every subnet for itself (learn.microsoft.com, "Azure Virtual Network FAQ").
@@ -72,6 +73,7 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
         ("image source", partial(_source, azure, image_set)),
         ("log workspace", partial(_workspace, azure)),
         (CLOCK, partial(check_clock, azure)),
+        (PROVIDERS, partial(check_providers, azure)),
         ("secrets of customise steps", partial(_secrets, image_set)),
         *looks_at_image(azure, image_set),
         *_looks_at_pools(azure, image_set, pools),
@@ -80,6 +82,10 @@ async def check_image_set(azure: Azure, image_set: ImageSet) -> list[Check]:
     looks += [
         (f"rights in {group}", partial(_rights, azure, group, kinds))
         for group, kinds in _groups(image_set, pools).items()
+    ]
+    subnets = {image_set.build.subnet_id, *(pool.hosts.subnet_id for pool in pools)}
+    looks += [
+        (f"rights on subnet {_name(subnet)}", partial(_subnet_rights, azure, subnet)) for subnet in sorted(subnets)
     ]
     if image_set.cloud_pcs is not None:
         looks.append(("Windows 365", partial(check_cloud_pcs, azure, image_set)))
@@ -108,6 +114,10 @@ def _passed(name: str, measured: str, threshold: str) -> Check:
 
 def _failed(name: str, measured: str, threshold: str, remedy: str) -> Check:
     return Check(name=name, verdict="fail", measured=measured, threshold=threshold, remedy=remedy)
+
+
+def _name(resource_id: str) -> str:
+    return ResourceId.parse(resource_id).name
 
 
 def _text(value: str | None) -> str:
@@ -297,14 +307,13 @@ def _looks_at_room(azure: Azure, image_set: ImageSet, machines: list[Machines]) 
         per_size[each.size] += each.count
         per_subnet[each.subnet_id] += each.count
     subnets = [
-        (f"subnet {ResourceId.parse(subnet).name}", partial(_addresses, azure, subnet, count))
-        for subnet, count in per_subnet.items()
+        (f"subnet {_name(subnet)}", partial(_addresses, azure, subnet, count)) for subnet, count in per_subnet.items()
     ]
     return [("vCPU quota", partial(check_sizes, azure, image_set, per_size)), *subnets]
 
 
 async def _addresses(azure: Azure, subnet_id: str, needed: int) -> list[Check]:
-    name = f"subnet {ResourceId.parse(subnet_id).name}"
+    name = f"subnet {_name(subnet_id)}"
     found = await azure.arm.subnet(subnet_id)
     if found is None:
         return [_failed(name, f"{subnet_id} does not exist.", "exists", "Correct subnet_id in the image set.")]
@@ -349,23 +358,32 @@ async def _rights(azure: Azure, group: str, kinds: set[ScopeKind]) -> list[Check
         return [_failed(name, f"There is no resource group {group}.", "exists", "Create it, or correct the image set.")]
     scope = f"/subscriptions/{azure.environment.subscription_id}/resourceGroups/{group}"
     grants, locks = await asyncio.gather(azure.arm.permissions(scope), azure.arm.locks(scope))
-    needed = sorted({action for kind in kinds for action in actions_needed(kind)})
-    missing = [action for action in needed if not any(grant.allows(action) for grant in grants)]
-    checks = [
-        _failed(
-            name,
-            f"Not allowed: {', '.join(missing)}.",
-            f"{len(needed)} actions allowed",
-            f"Assign the role in deployments/azure/evergold-role.json to this identity on {group}, and allow it 30 minutes.",
-        )
-        if missing
-        else _passed(name, f"All {len(needed)} actions are allowed.", f"{len(needed)} actions allowed")
-    ]
+    checks = [_judge_rights(name, grants, kinds, group)]
     if locks:
         level = ", ".join(f"{lock.get('name')} ({lock.get('properties', {}).get('level')})" for lock in locks)
         remedy = "Remove the lock: it also stops signing users out, which is a deletion to Azure."
         checks.append(_failed(f"locks on {group}", f"Locked: {level}.", "no lock", remedy))
     return checks
+
+
+async def _subnet_rights(azure: Azure, subnet_id: str) -> list[Check]:
+    if await azure.arm.subnet(subnet_id) is None:
+        return []  # the check of its addresses says that it is not there
+    grants = await azure.arm.permissions(subnet_id)
+    name = _name(subnet_id)
+    return [_judge_rights(f"rights on subnet {name}", grants, {ScopeKind.NETWORK}, f"subnet {name} or its network")]
+
+
+def _judge_rights(name: str, grants: Sequence[Permission], kinds: set[ScopeKind], where: str) -> Check:
+    needed = sorted({action for kind in kinds for action in actions_needed(kind)})
+    missing = [action for action in needed if not any(grant.allows(action) for grant in grants)]
+    threshold = f"{len(needed)} actions allowed"
+    if not missing:
+        return _passed(name, f"All {len(needed)} actions are allowed.", threshold)
+    remedy = (
+        f"Assign the role in deployments/azure/evergold-role.json to this identity on {where}, and allow it 30 minutes."
+    )
+    return _failed(name, f"Not allowed: {', '.join(missing)}.", threshold, remedy)
 
 
 def version_id(image_set: ImageSet, subscription_id: str, version: str) -> str:

@@ -1,6 +1,8 @@
-"""Preflight: what is around a rollout and could disturb it: this machine's clock, and scaling plans."""
+"""Preflight: what is around a rollout and could disturb it: this machine's clock, resource providers, and scaling plans."""
 
 from __future__ import annotations
+
+import asyncio
 
 from evergold.azure import Azure
 from evergold.config.models import Pool
@@ -11,6 +13,16 @@ CLOCK = "clock"
 # Entra refuses tokens of clients whose clocks are more than five minutes off (learn.microsoft.com, "Access tokens").
 MOST_SKEW_S = 300
 SKEW_TO_SEE_S = 60
+PROVIDERS = "resource providers"
+# All that Evergold makes or reads belongs to these. Azure refuses every call to one that the subscription has not registered:
+# learn.microsoft.com, "Azure resource providers and types".
+NEEDED_PROVIDERS = (
+    "Microsoft.Compute",
+    "Microsoft.DesktopVirtualization",
+    "Microsoft.Insights",
+    "Microsoft.Network",
+    "Microsoft.OperationalInsights",
+)
 _REMEDY = "Set this machine's clock by a time server (w32tm, chrony): tokens, warnings and heartbeats go by it."
 
 
@@ -28,6 +40,24 @@ async def check_clock(azure: Azure) -> Check:
     if skew > MOST_SKEW_S:
         return failed(CLOCK, measured, threshold, _REMEDY)
     return warned(CLOCK, measured, threshold, _REMEDY) if skew > SKEW_TO_SEE_S else passed(CLOCK, measured, threshold)
+
+
+async def check_providers(azure: Azure) -> Check:
+    """The subscription has registered every resource provider that Evergold uses."""
+    threshold = f"{', '.join(NEEDED_PROVIDERS)} registered"
+    states = await asyncio.gather(*(azure.arm.registration_of(provider) for provider in NEEDED_PROVIDERS))
+    others = {name: state for name, state in zip(NEEDED_PROVIDERS, states, strict=True) if state != "Registered"}
+    if not others:
+        return passed(PROVIDERS, f"All {len(NEEDED_PROVIDERS)} are registered.", threshold)
+    measured = f"{', '.join(f'{name} is {state}' for name, state in others.items())}."
+    if set(others.values()) == {"Registering"}:
+        return warned(
+            PROVIDERS, measured, threshold, "Wait some minutes: a call to a region may be refused until then."
+        )
+    commands = " && ".join(f"az provider register --namespace {name}" for name in others)
+    return failed(
+        PROVIDERS, measured, threshold, f"An owner or contributor of the subscription registers them: {commands}"
+    )
 
 
 async def check_scaling_plan(azure: Azure, pool: Pool) -> Check:

@@ -141,9 +141,12 @@ async def look_around(to: Clients) -> None:
     base = f"/subscriptions/{to.scenario.subscription_id}"
     await to.get(f"{base}/resourceGroups", "2021-04-01")
     await to.get(f"{base}/resourceGroups/{HOSTS}", "2021-04-01")
+    await to.get(f"{base}/providers/Microsoft.DesktopVirtualization", "2021-04-01")
     await to.get(to.id(HOSTS, "Microsoft.Authorization/permissions"), "2022-04-01")
     await to.get(to.id(HOSTS, "Microsoft.Authorization/locks"), "2020-05-01")
-    await to.get(to.id("rg-network", "Microsoft.Network/virtualNetworks/vnet-avd/subnets/snet-hosts"), "2024-05-01")
+    subnet = to.id("rg-network", "Microsoft.Network/virtualNetworks/vnet-avd/subnets/snet-hosts")
+    await to.get(subnet, "2024-05-01")
+    await to.get(f"{subnet}/providers/Microsoft.Authorization/permissions", "2022-04-01")
     await to.get(to.id("rg-network", "Microsoft.Network/virtualNetworks/vnet-avd"), "2024-05-01")
     await to.get(to.id("rg-network", "Microsoft.Network/networkSecurityGroups/nsg-hosts"), "2024-05-01")
     await ask_about_protection(to)

@@ -27,6 +27,7 @@ from evergold.validation.applications import (
 from evergold.validation.arriving import (
     AGENT_LOG,
     COLLECTION,
+    DELAY,
     EVENT_TABLE,
     EVENTS,
     HEARTBEAT,
@@ -34,6 +35,7 @@ from evergold.validation.arriving import (
     PERF_TABLE,
     check_agent_log,
     check_collection,
+    check_delay,
     check_heartbeat,
     check_table,
 )
@@ -120,7 +122,20 @@ def test_a_healthy_patched_host_passes_every_check() -> None:
         await world.azure.clock.sleep(HALF_AN_HOUR)
         return {check.name: check.verdict for check in await check_canary(world.azure, world.image_set, subject(world))}
 
-    everything = [AGENT, HEARTBEAT, AGENT_LOG, PATCHES, PLACE, BUILD, COLLECTION, PERF, EVENTS, SOFTWARE, SIGN_IN]
+    everything = [
+        AGENT,
+        HEARTBEAT,
+        AGENT_LOG,
+        PATCHES,
+        PLACE,
+        BUILD,
+        COLLECTION,
+        DELAY,
+        PERF,
+        EVENTS,
+        SOFTWARE,
+        SIGN_IN,
+    ]
     found = simulated(body)
     found.pop(SMOKE, None)
     assert found == dict.fromkeys(everything, "pass")
@@ -352,12 +367,23 @@ def test_a_host_that_sends_no_logs_fails_where_it_must_and_is_a_warning_elsewher
     assert verdicts == ["fail", "fail", "warn", "warn", "warn"]
 
 
-def test_logs_that_arrive_late_are_a_warning() -> None:
-    found = seen(check_heartbeat, **logs_late(12))
-    assert (found.verdict, "logs are late" in found.measured) == ("warn", True)
+def test_logs_that_arrive_late_are_a_warning_and_it_is_told_how_late() -> None:
+    found = seen(check_delay, **logs_late(12))
+    assert (found.verdict, found.measured) == (
+        "warn",
+        "Logs are late: 12 minutes as a rule, 12 minutes at most, in the last hour.",
+    )
 
 
-@pytest.mark.parametrize("see", [check_heartbeat, check_agent_log, counters, events, collection, check_agent])
+def test_logs_that_stay_away_for_longer_than_a_heartbeat_may_are_told_apart_from_none() -> None:
+    late = logs_late(20)
+    assert (seen(check_heartbeat, **late).verdict, seen(check_delay, **late).verdict) == ("fail", "warn")
+    assert seen(check_delay, **with_defect("logs")).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    "see", [check_heartbeat, check_delay, check_agent_log, counters, events, collection, check_agent]
+)
 def test_what_may_not_be_read_is_unknown(see: See) -> None:
     denied = [DENIED, Fault(path="/dataCollectionRuleAssociations|/sessionHosts/", times=99, status=403, code="No")]
     assert seen(see, faults=denied).verdict == "unknown"
@@ -530,7 +556,7 @@ def answered(see: See, method: str, path_end: str, answer: Any) -> Check:
         return with_azure(body)
 
 
-@pytest.mark.parametrize("see", [check_heartbeat, check_agent_log, counters, events, sign_in])
+@pytest.mark.parametrize("see", [check_heartbeat, check_delay, check_agent_log, counters, events, sign_in])
 def test_an_answer_in_part_is_unknown(see: See) -> None:
     found = answered(see, "POST", "/query", PARTIAL)
     assert (found.verdict, "a shard did not answer" in found.measured) == ("unknown", True)

@@ -12,9 +12,10 @@ from starlette.responses import JSONResponse
 from evergold.azure import Azure
 from evergold.azure.ids import host_pool_id
 from evergold.config.models import ImageSet
+from evergold.validation.looking import Look, look_at_all
 from evergold.validation.preflight import PreflightError, check_image_set, check_rollout, refuse_unless_passed
 from evergold.validation.room import judge_moving, judge_size
-from evergold.validation.surroundings import check_clock, check_scaling_plan
+from evergold.validation.surroundings import NEEDED_PROVIDERS, check_clock, check_providers, check_scaling_plan
 from evergold.validation.verdicts import Check
 from simulator.kernel.faults import Fault
 from simulator.scenario import Quota, Version, load
@@ -24,6 +25,7 @@ from tests.support.moments import EPOCH
 from tests.support.scaling import TAG, assign_plan
 from tests.support.simulated import Simulated, simulated, small_image_set
 from tests.support.tiny_azure import SECRET_VARIABLE, TinyAzure, with_azure
+from tests.support.tiny_azure import refusal as refused
 
 # Asking is not writing: a token, a query.
 HARMLESS = ("/oauth2/v2.0/token", "/query")
@@ -82,6 +84,19 @@ def test_no_permission() -> None:
     text = refusal(clients=[client])
     assert "Not allowed: Microsoft.Compute/virtualMachines/delete." in text
     assert "Assign the role in deployments/azure/evergold-role.json" in text
+
+
+def test_no_permission_on_the_subnets() -> None:
+    client = load("small").clients[0].model_copy(update={"denied": ["Microsoft.Network/*/join/action"]})
+    text = refusal(clients=[client])
+    assert "rights on subnet snet-build: Not allowed: Microsoft.Network/virtualNetworks/subnets/join/action." in text
+    assert "to this identity on subnet snet-hosts or its network" in text
+
+
+def test_a_resource_provider_that_is_not_registered() -> None:
+    text = refusal(unregistered=["microsoft.desktopvirtualization"])
+    assert "resource providers: Microsoft.DesktopVirtualization is NotRegistered." in text
+    assert "az provider register --namespace Microsoft.DesktopVirtualization" in text
 
 
 def test_a_lock() -> None:
@@ -276,6 +291,25 @@ def test_a_clock_that_is_off_is_seen(off_by_s: int | None, verdict: str, monkeyp
         said = {} if off_by_s is None else {"Date": format_datetime(EPOCH + timedelta(seconds=off_by_s), usegmt=True)}
         tiny.on("GET", "/resourceGroups", JSONResponse({"value": []}, headers=said))
         return (await check_clock(azure)).verdict
+
+    assert with_azure(body) == verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [("Registered", "pass"), ("Registering", "warn"), ("Unregistered", "fail"), (None, "unknown")],
+)
+def test_a_resource_provider_on_its_way_is_a_warning(
+    state: str | None, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "s3cret")
+
+    async def body(azure: Azure, tiny: TinyAzure) -> str:
+        for provider in NEEDED_PROVIDERS:
+            answer = {"registrationState": state} if state else refused(403, "AuthorizationFailed", "No.")
+            tiny.on("GET", f"/providers/{provider}", answer)
+        (found,) = await look_at_all(azure.clock, [Look("it", lambda: check_providers(azure))], 10)
+        return found.verdict
 
     assert with_azure(body) == verdict
 

@@ -63,6 +63,12 @@ def test_a_row_is_there_only_when_its_ingestion_delay_has_passed() -> None:
     assert timedelta(seconds=300) <= age < timedelta(seconds=360)
 
 
+def test_a_query_may_ask_when_a_row_was_ingested_and_what_stands_in_for_it_is_not_shown() -> None:
+    world = Caller(durations=Durations(log_delay=(240, 240)))
+    late = rows(world, "Heartbeat | where ingestion_time() - TimeGenerated == 4m | take 1")
+    assert set(late[0]) == set(TABLES["Heartbeat"])
+
+
 def test_the_same_question_at_the_same_time_has_the_same_answer_in_every_world_of_this_seed() -> None:
     query = "Heartbeat | sort by TimeGenerated asc | take 50"
     assert rows(Caller(), query, "PT30M") == rows(Caller(), query, "PT30M")
