@@ -60,7 +60,8 @@ def approve(
             if not yes and not typer.confirm(f"{decision.capitalize()} {waiting.name}, as {who}?"):
                 raise approving.ApproveError(f"Nothing was answered: {waiting.name} waits on.")
             form = {"decision": decision, "name": who, "reason": why}
-            more = {"not_before": not_before, "release_method": release_method}
+            more = {} if release_method == "as planned" else {"release_method": release_method}
+            more |= {"not_before": not_before} if not_before else {}
             await approving.answer(client, waiting, form | more, approving.from_here("evergold approve"))
         print(f"Answered: {waiting.name} goes on. If the answer does not count, it asks again and says why.")
 

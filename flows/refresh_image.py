@@ -12,6 +12,8 @@ from prefect.runtime import flow_run as this_run
 
 from evergold.azure import Azure
 from evergold.clock import sleep_until
+from evergold.cloudpc.engine import ReprovisionHaltedError
+from evergold.cloudpc.observe import PolicyChangedError
 from evergold.config.load import load_image_set
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision
@@ -21,7 +23,7 @@ from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName, NewVersion, Words
 from tasks import cloud_pcs, image, report, rollout
 from tasks.approval import Question, ask, requester
-from tasks.rings import refuse_without_pools, roll_out_rings
+from tasks.rings import roll_out_rings
 from tasks.rollout import RingError
 from tasks.versions import show_versions
 
@@ -62,7 +64,6 @@ async def refresh_image(
 
     """
     loaded = load_image_set(image_set)
-    refuse_without_pools(loaded)
     async with connect_for(loaded) as azure:
         await image.preflight(azure, loaded)
         if give_up:
@@ -74,22 +75,30 @@ async def refresh_image(
             await wait_for_chosen_time(azure, decision)
             try:
                 await roll_out_rings(azure, loaded, refresh, decision.release_method or None)
-            except RingError as stopped:
+                await image.promote(azure, loaded, refresh, decision.digest)
+                if loaded.cloud_pcs is not None:
+                    await report.write_report(azure, loaded, refresh, decision)  # the Cloud PCs may take days
+                    await cloud_pcs.serve(azure, loaded, refresh)
+            except (RingError, ReprovisionHaltedError, PolicyChangedError) as stopped:
                 await report.write_report(azure, loaded, refresh, decision, str(stopped))
                 raise
-            await image.promote(azure, loaded, refresh, decision.digest)
-            if loaded.cloud_pcs is not None:
-                await cloud_pcs.serve(azure, loaded, refresh)
             await report.write_report(azure, loaded, refresh, decision)
+            if loaded.cloud_pcs is not None:
+                await cloud_pcs.end_campaign(azure, loaded)
         else:
             await rollout.remove_canary(azure, loaded, refresh)
             await image.reject(azure, loaded, refresh)
+            if loaded.cloud_pcs is not None:
+                await cloud_pcs.forget_image(azure, loaded, refresh.version)
         await show_versions(azure, loaded)
         await image.end(azure, loaded, refresh)
 
 
 async def decide(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate) -> Decision:
     """A person's decision on what was found; written to the image version before anything follows from it."""
+    if not image_set.rings:
+        on_image = await cloud_pcs.decide_on_image(azure, image_set, refresh, candidate)
+        return await image.record_decision(azure, image_set, refresh, on_image)
     canary = await rollout.boot_canary(azure, image_set, refresh, str(this_run.id))
     evidence = await rollout.gather_evidence(azure, image_set, refresh, candidate, canary)
     if not evidence.passed:

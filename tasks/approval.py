@@ -111,12 +111,17 @@ async def ask(question: Question, now: datetime) -> Answer:
 
 def objection_to(form: ApprovalForm, question: Question, now: datetime) -> str | None:
     """Why an answer cannot count, in words for the person who gave it; None when it can."""
-    objections = (_to_name(form, question), _to_content(form, question.rules), _to_time(form, now))
+    objections = (
+        objection_to_name(form.name, form.decision, question),
+        _to_content(form, question.rules),
+        _to_time(form, now),
+    )
     return next((objection for objection in objections if objection), None)
 
 
-def _to_name(form: ApprovalForm, question: Question) -> str | None:
-    name, rules = form.name.strip(), question.rules
+def objection_to_name(given: str, decision: str, question: Question) -> str | None:
+    """Why somebody of this name cannot decide so; None when they can."""
+    name, rules = given.strip(), question.rules
     if not name:
         return "it carries no name."
     if rules.approvers and not _is_among(name, rules.approvers):
@@ -126,7 +131,7 @@ def _to_name(form: ApprovalForm, question: Question) -> str | None:
             "this image set wants two people, and nobody said who asked for the refresh. Reject it, or cancel this run and start "
             "another with `started_by` filled in."
         )
-    if rules.four_eyes and _is_among(name, (question.requested_by,)) and form.decision != "reject":
+    if rules.four_eyes and _is_among(name, (question.requested_by,)) and decision != "reject":
         return f"{name} asked for this refresh, and this image set wants somebody else to approve it."
     return None
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from prefect import task
@@ -14,12 +14,13 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.deployments import arun_deployment
 from prefect.events import emit_event
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
+from prefect.input.actions import aread_flow_run_input
 from pydantic import Field, ValidationError
 
+from evergold.approve import APPROVAL, ORIGIN_KEY
 from evergold.azure import Azure
 from evergold.azure.cloudpcs import DeviceImage
 from evergold.azure.errors import raise_failed
@@ -30,14 +31,16 @@ from evergold.cloudpc.engine import Place, look, reprovision
 from evergold.cloudpc.images import ensure_imported, name_for, retire_images, settings_of
 from evergold.cloudpc.model import Campaign, Plan, Verdict
 from evergold.cloudpc.policies import UNCHANGED, Change, Image, ensure_policy_image, policies_of
-from evergold.config.models import Approval, ImageSet
-from evergold.images.publish import find_version
+from evergold.cloudpc.refresh import ensure_image_forgotten, gather_evidence
+from evergold.config.models import ImageSet
+from evergold.images.publish import Candidate, Decision, find_version
 from evergold.images.refresh import Refresh
 from evergold.validation.preflight import refuse_unless_passed
+from tasks.approval import Question, objection_to_name
+from tasks.record import keep_evidence
 
 log = logging.getLogger("evergold.cloudpc")
 
-REPROVISION = "reprovision-cloud-pcs/reprovision-cloud-pcs"
 EVENT = "evergold.cloud-pc"
 SECONDS_A_DAY = 86_400
 HOUR_OF_IMPORT = 60.0
@@ -154,48 +157,86 @@ class CloudPcForm(RunInput):
     )
 
 
-async def decide(azure: Azure, image_set: ImageSet, campaign: Campaign) -> Campaign | None:
-    """The campaign with a person's approval, or None where it was rejected. To be called from the flow itself: it suspends the run."""
+async def decide(azure: Azure, image_set: ImageSet, campaign: Campaign, requested_by: str = "") -> Campaign | None:
+    """The campaign with a person's approval, or None where it was rejected. To be called from the flow itself: it suspends the run.
+
+    Where no Cloud PC is left to do, nobody is asked.
+    """
     if campaign.approved_by:
         return campaign
     seen = await look(Place(azure, image_set, settings_of(image_set)), campaign)
-    digest = digest_of(campaign, seen)
+    if seen.done:
+        return campaign
+    decision = await _decided(azure, image_set, campaign, seen, Question("", "", image_set.approval, requested_by))
+    return await notes.current(azure, image_set) if decision.approved else None
+
+
+async def decide_on_image(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate) -> Decision:
+    """In a refresh for Cloud PCs alone: one decision on the image and on who gets it. Imports it first; suspends the run.
+
+    An approval stands on the campaign before this returns, so a run that dies here finds it again.
+    """
+    image = await bring_image(azure, image_set, refresh.version)
+    evidence = await gather_evidence(azure, image_set, refresh, candidate, image)
+    await keep_evidence(evidence)
+    refuse_unless_passed(list(evidence.checks), f"The approval of {image_set.name} {candidate.version}")
+    campaign = await begin_forward(azure, image_set, refresh.version, policies_follow=True)
+    if campaign.approved_by:
+        return Decision(True, campaign.approved_by, campaign.approved_at or azure.clock.now(), evidence.digest)
+    seen = await look(Place(azure, image_set, settings_of(image_set)), campaign)
+    question = Question(evidence.digest, evidence.to_markdown(), image_set.approval, refresh.started_by)
+    return await _decided(azure, image_set, campaign, seen, question)
+
+
+async def _decided(azure: Azure, image_set: ImageSet, campaign: Campaign, seen: Plan, question: Question) -> Decision:
+    """A person's decision on the campaign, noted with it; with the question's evidence above the list of Cloud PCs."""
+    digest = digest_of(campaign, seen, question.digest)
     users = {verdict.desk.user for verdict in seen.verdicts}
-    form, waivers = await _ask(f"{RISK}\n\n{describe(campaign, seen)}", digest, image_set.approval, users)
-    if form.decision == "reject":
-        await notes.end(azure, image_set, campaign)
-        log.info("%s rejected it: %s", form.name, form.reason)
-        return None
-    log.info("%s approved it, with %d waivers", form.name.strip(), len(waivers))
-    return await notes.note(
-        azure, image_set, notes.approved(campaign, form.name.strip(), azure.clock.now(), digest[:12], waivers)
+    markdown = "\n\n".join(filter(None, (question.markdown, RISK, describe(campaign, seen))))
+    log.info("Waiting for an approval to reprovision %d Cloud PCs with %s", seen.count("later"), campaign.image)
+    form, given_from = await _ask(replace(question, digest=digest, markdown=markdown), users)
+    decision = Decision(
+        approved=form.decision == "approve",
+        by=form.name.strip(),
+        at=azure.clock.now(),
+        digest=question.digest,
+        reason=form.reason.strip(),
+        given_from=given_from,
     )
+    if decision.approved:
+        waivers = waivers_in(form.waivers)
+        await notes.note(azure, image_set, notes.approved(campaign, decision.by, decision.at, digest[:12], waivers))
+        log.info("%s approved it, with %d waivers", decision.by, len(waivers))
+    else:
+        await notes.end(azure, image_set, campaign)
+        log.info("%s rejected it: %s", decision.by, decision.reason)
+    return decision
 
 
-async def _ask(markdown: str, digest: str, rules: Approval, users: set[str]) -> tuple[CloudPcForm, dict[str, str]]:
+async def _ask(question: Question, users: set[str]) -> tuple[CloudPcForm, str]:
+    """The answer that counts, and where it was given."""
     objection, attempt = "", 0
     while True:
+        key = f"{APPROVAL}cloud-pcs-{question.digest[:12]}-{attempt}"
         try:
             form: CloudPcForm = await asuspend_flow_run(
-                wait_for_input=CloudPcForm.with_initial_data(description=objection + markdown),
-                timeout=rules.expires_days * SECONDS_A_DAY,
-                key=f"cloud-pcs-{digest[:12]}-{attempt}",
+                wait_for_input=CloudPcForm.with_initial_data(description=objection + question.markdown),
+                timeout=question.rules.expires_days * SECONDS_A_DAY,
+                key=key,
             )
-            problem = objection_to(form, rules, users)
+            problem = objection_to(form, question, users)
         except ValidationError as wrong:
             problem = f"it cannot be read ({wrong.errors()[0]['msg']})."
         if problem is None:
-            return form, waivers_in(form.waivers)
+            return form, await aread_flow_run_input(ORIGIN_KEY + key) or "the Prefect UI or API"
         objection, attempt = f"**The last answer did not count: {problem}**\n\n", attempt + 1
 
 
-def objection_to(form: CloudPcForm, rules: Approval, users: set[str]) -> str | None:
+def objection_to(form: CloudPcForm, question: Question, users: set[str]) -> str | None:
     """Why an answer cannot count, in words for the person who gave it; None when it can."""
-    name = form.name.strip()
-    if not name:
-        return "it carries no name."
-    if rules.approvers and name.casefold() not in {each.strip().casefold() for each in rules.approvers}:
-        return f"{name} is not among the approvers of this image set ({', '.join(rules.approvers)})."
+    to_name = objection_to_name(form.name, form.decision, question)
+    if to_name is not None:
+        return to_name
     if form.decision == "reject":
         return None if form.reason.strip() else "to reject, please give the reason."
     for line in filter(None, map(str.strip, form.waivers.splitlines())):
@@ -213,10 +254,10 @@ def waivers_in(text: str) -> dict[str, str]:
     return {user.strip().casefold(): reason.strip() for user, _, reason in parts}
 
 
-def digest_of(campaign: Campaign, seen: Plan) -> str:
-    """Names what is decided about: the campaign and the Cloud PCs that are not done."""
+def digest_of(campaign: Campaign, seen: Plan, evidence: str = "") -> str:
+    """Names what is decided about: the campaign, the Cloud PCs that are not done, and the digest of evidence on the image."""
     ids = sorted(verdict.desk.id for verdict in seen.verdicts if verdict.fate != "done")
-    return hashlib.sha256("\n".join([campaign.id, campaign.image, *ids]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([campaign.id, campaign.image, evidence, *ids]).encode()).hexdigest()
 
 
 def describe(campaign: Campaign, seen: Plan) -> str:
@@ -246,7 +287,6 @@ async def carry_out(azure: Azure, image_set: ImageSet, campaign: Campaign) -> No
     place = Place(azure, image_set, settings_of(image_set))
     last = await reprovision(place, campaign, Teller(image_set).tell, board.show)
     await board.report(campaign, last)
-    await notes.end(azure, image_set, campaign)
     log.info("Done: %d, failed: %d, left: %d", last.count("done"), last.count("failed"), last.count("left"))
 
 
@@ -306,6 +346,14 @@ class Board:
         )
 
 
+@task(name="end campaign", cache_policy=NO_CACHE)
+async def end_campaign(azure: Azure, image_set: ImageSet) -> None:
+    """Another campaign of the image set can begin."""
+    standing = await notes.current(azure, image_set)
+    if standing is not None:
+        await notes.end(azure, image_set, standing)
+
+
 def rows_of(decided: Plan) -> list[dict[str, Any]]:
     """One row a Cloud PC."""
     return [
@@ -321,19 +369,33 @@ def rows_of(decided: Plan) -> list[dict[str, Any]]:
     ]
 
 
-@task(name="serve Cloud PCs", cache_policy=NO_CACHE)
+# In a refresh
+
+
+async def bring_image(azure: Azure, image_set: ImageSet, version: str) -> DeviceImage:
+    """The version meets the prerequisites, and is a custom image that is ready."""
+    await check_prerequisites(azure, image_set, version)
+    return await import_image(azure, image_set, version)
+
+
 async def serve(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """In a refresh: the version is in Windows 365 and in the policies, and a run that asks about reprovisioning has been started."""
-    await check_prerequisites(azure, image_set, refresh.version)
-    await import_image(azure, image_set, refresh.version)
+    """The Cloud PCs have the version, as far as a person has approved and nothing speaks against it.
+
+    Suspends the run where nobody has decided yet: to be called from the flow itself. The campaign stays noted, for the report.
+    """
+    await bring_image(azure, image_set, refresh.version)
+    begun = await begin_forward(azure, image_set, refresh.version, policies_follow=True)
+    campaign = await decide(azure, image_set, begun, refresh.started_by)
+    if campaign is None:
+        log.info("No Cloud PC is touched, and the policies keep their image")
+        return
     await update_policies(azure, image_set, refresh.version)
+    await carry_out(azure, image_set, campaign)
     await retire_old_images(azure, image_set)
-    run = await arun_deployment(
-        REPROVISION,
-        parameters={"image_set": image_set.name, "image_version": refresh.version},
-        flow_run_name=f"reprovision Cloud PCs with {image_set.name} {refresh.version}",
-        idempotency_key=f"{refresh.id}:cloud-pcs",
-        timeout=0,
-        as_subflow=False,
-    )
-    log.info("The run %s asks for an approval to reprovision Cloud PCs", run.name)
+
+
+@task(name="forget Cloud PC image", cache_policy=NO_CACHE)
+async def forget_image(azure: Azure, image_set: ImageSet, version: str) -> None:
+    """A rejected version is no custom image of Windows 365 any more."""
+    if not await ensure_image_forgotten(azure, image_set, version):
+        log.warning("%s stays in Windows 365: a policy or a Cloud PC uses it", name_for(image_set, version))

@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from evergold import tags
 from evergold.azure import Azure
+from evergold.cloudpc.refresh import story_of
 from evergold.config.models import ImageSet, Pool, Ring
 from evergold.images.publish import Decision
 from evergold.images.refresh import Refresh
@@ -24,7 +25,7 @@ from evergold.rollout.observe import PoolWatch
 from evergold.rollout.preview import target_of
 from evergold.validation.page import page
 from evergold.validation.pictures import picture_of
-from evergold.validation.report import Approval, PoolStory, Report, Retained, treated
+from evergold.validation.report import Approval, CloudPcStory, PoolStory, Report, Retained, treated
 from evergold.validation.timeline import lanes
 from tasks.record import evidence_of, slug, timeline_of
 
@@ -58,6 +59,7 @@ async def compose(azure: Azure, image_set: ImageSet, refresh: Refresh, decision:
     stories = [
         await _story(azure, image_set, refresh, ring, pool, decision) for ring in image_set.rings for pool in ring.pools
     ]
+    desks = await story_of(azure, image_set, refresh.version) if image_set.cloud_pcs is not None else None
     return Report(
         image_set=image_set.name,
         version=refresh.version,
@@ -74,6 +76,7 @@ async def compose(azure: Azure, image_set: ImageSet, refresh: Refresh, decision:
         ),
         evidence=await evidence_of(image_set.name, decision.digest),
         pools=tuple(stories),
+        cloud_pcs=desks,
     )
 
 
@@ -128,26 +131,42 @@ def _count(host: Host, tag: str) -> int:
 
 def markdown(report: Report, written: Path) -> str:
     """The report for the UI."""
-    done, hosts = sum(r.on_version for r in report.pools), sum(r.hosts for r in report.pools)
     warned, moved = sum(r.warned for r in report.pools), sum(r.moved for r in report.pools)
     rows = "\n".join(_row(story) for story in report.pools)
     kept = [f"| {each.host} | {story.pool} | {each.until} |" for story in report.pools for each in story.retained]
     stopped = (
         f"\n**It stopped.** {report.problem}\n" if report.problem else f" Version {report.version} is now the latest."
     )
-    return f"""# {report.image_set} {report.version}: {done} of {hosts} hosts on the new version
+    parts = [
+        f"# {report.image_set} {report.version}: {report.served} on the new version",
+        f"{treated(warned, moved) if report.pools else ''}{stopped}\n{_remarks(report.remarks)}".lstrip(" "),
+        _pools_table(rows, report.version) if report.pools else "",
+        _cloud_pcs(report.cloud_pcs),
+        f"Built from `{report.source}`. {_approved(report.approval)}",
+        f"The whole report, with pictures: `{written}`; as JSON beside it. SHA-256 `{report.digest}`.",
+        _way_back(kept) if report.pools else "",
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
-{treated(warned, moved)}{stopped}
-{_remarks(report.remarks)}
-| host pool | on {report.version} | retained | users warned | users signed out | lowest capacity |
+
+def _pools_table(rows: str, version: str) -> str:
+    return f"""| host pool | on {version} | retained | users warned | users signed out | lowest capacity |
 | --- | --- | --- | --- | --- | --- |
-{rows}
+{rows}"""
 
-Built from `{report.source}`. {_approved(report.approval)}
 
-The whole report, with pictures: `{written}`; as JSON beside it. SHA-256 `{report.digest}`.
+def _cloud_pcs(story: CloudPcStory | None) -> str:
+    if story is None:
+        return ""
+    waived = "".join(f"\n- waived: {each}" for each in story.waivers)
+    return f"""| Cloud PCs | on {story.image} | waivers | approved by |
+| --- | --- | --- | --- |
+| {story.cloud_pcs} | {story.on_image} of {story.cloud_pcs} | {len(story.waivers)} | {story.approved_by or "nobody"} |
+{waived}"""
 
-## The way back
+
+def _way_back(kept: Sequence[str]) -> str:
+    return f"""## The way back
 
 These hosts are switched off and kept until the time given; `retire-hosts` then deletes them.
 

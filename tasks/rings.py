@@ -18,7 +18,6 @@ from evergold.rollout.hosts import is_asleep, is_serving
 from evergold.rollout.model import Snapshot
 from evergold.rollout.preview import describe_plan, place_of, target_of
 from evergold.validation.looking import Look, look_at_all
-from evergold.validation.preflight import PreflightError
 from evergold.validation.sign_in import SIGN_IN, check_sign_in
 from tasks.approval import Question, ask
 from tasks.rollout import RingError, roll_out_pool, snapshot_of
@@ -26,27 +25,16 @@ from tasks.rollout import RingError, roll_out_pool, snapshot_of
 log = logging.getLogger("evergold.rollout")
 
 
-def refuse_without_pools(image_set: ImageSet) -> None:
-    """Raises where an image set serves no host pool: a refresh proves its image on a canary in one."""
-    if not image_set.rings:
-        raise PreflightError(
-            f"{image_set.name} has no rings, so there is no host pool for the canary that proves its image. Nothing was changed. What to "
-            "do: give it a ring with one small host pool of session limit 1 (docs/windows-365.md), or build and publish the version on its "
-            "own and start import-cloud-pc-image."
-        )
-
-
 async def roll_out_rings(
     azure: Azure, image_set: ImageSet, refresh: Refresh, release_method: ReleaseMethod | None = None
 ) -> None:
-    """Every ring is on the version; `release_method`, if given, counts instead of the image set's.
+    """Every ring is on the version; `release_method`, if given, counts instead of the image set's. Without rings there is nothing to do.
 
     Raises RingError where one is not, and goes no further.
     """
-    first, last = image_set.rings[0], image_set.rings[-1]
     for ring in image_set.rings:
         chosen = release_method
-        if ring.approve and ring is not first:
+        if ring.approve and ring is not image_set.rings[0]:
             chosen = await let_in(azure, image_set, refresh, ring) or release_method
         log.info("Ring %s: %s", ring.name, ", ".join(pool.name for pool in ring.pools))
         # All of them are let run to their end: a pool that fails does not stop its neighbours half-way.
@@ -56,7 +44,7 @@ async def roll_out_rings(
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        if ring is not last:
+        if ring is not image_set.rings[-1]:
             await bake(azure, image_set, refresh, ring)
 
 

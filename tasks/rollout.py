@@ -99,6 +99,8 @@ async def gather_evidence(
 @task(name="remove canary", cache_policy=NO_CACHE)
 async def remove_canary(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """No host on a rejected candidate is left. Only hosts that nobody is on and nobody can get on to are removed."""
+    if not image_set.rings:
+        return
     pool = image_set.rings[0].pools[0]
     place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh.id, refresh.version, pool))
     snapshot = await snapshot_of(place)

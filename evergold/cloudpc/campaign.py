@@ -35,13 +35,13 @@ async def begin(
 ) -> Campaign:
     """The campaign to these images (policy to image, as in `Campaign`), under way or new; noted before anything is asked of Graph.
 
-    Raises AzureFailure while a campaign to other images is under way.
+    One that nobody has approved gives way to another: it has sent nothing. Raises AzureFailure while an approved one is under way.
     """
     now = azure.clock.now()
     standing = await current(azure, image_set)
     if standing is not None and dict(standing.targets) == dict(targets):
         return standing
-    if standing is not None:
+    if standing is not None and standing.approved_by:
         raise AzureFailure(
             "begin to reprovision Cloud PCs",
             image_set.name,

@@ -26,12 +26,15 @@ async def ready_image(azure: Azure, image_set: ImageSet, version: str) -> Device
     return image
 
 
-async def begin_forward(azure: Azure, image_set: ImageSet, version: str) -> Campaign:
-    """The campaign to this version: the one that is under way, or a new one. Every policy must have the image already."""
+async def begin_forward(azure: Azure, image_set: ImageSet, version: str, *, policies_follow: bool = False) -> Campaign:
+    """The campaign to this version: the one that is under way, or a new one.
+
+    Every policy must have the image already, unless `policies_follow`: in a refresh they are set when somebody has approved.
+    """
     image = await ready_image(azure, image_set, version)
     policies = await policies_of(azure, settings_of(image_set).provisioning_policies)
     others = [policy.name for policy in policies if policy.image_id != image.id]
-    if others:
+    if others and not policies_follow:
         raise_failed(
             "reprovision Cloud PCs",
             ", ".join(others),

@@ -66,12 +66,12 @@ async def rings_of(azure: Azure, settings: CloudPcs) -> Rings:
 async def observe(azure: Azure, settings: CloudPcs, campaign: Campaign, rings: Rings, *, closely: bool) -> list[Desk]:
     """Every Cloud PC of the policies. `closely`: with sign-ins and restore points, of those that could be reprovisioned.
 
-    Raises PolicyChangedError where a policy no longer leads where the campaign does.
+    Raises PolicyChangedError where a policy does not lead where the campaign does. As long as nobody has approved, it need not yet.
     """
     policies = await policies_of(azure, settings.provisioning_policies)
     for policy in policies:
         wanted = campaign.targets.get(first_part(policy))
-        if policy.image_name != wanted:
+        if wanted is None or (campaign.approved_by and policy.image_name != wanted):
             raise PolicyChangedError(
                 f"The provisioning policy {policy.name} names the image {policy.image_name}, and {campaign.id} is to bring its Cloud PCs "
                 f"to {wanted}. Nothing was reprovisioned after that was seen. What to do: set the policy back and start this run again, "

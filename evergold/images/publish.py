@@ -360,7 +360,7 @@ async def _region(azure: Azure, image_set: ImageSet, region: PublishRegion) -> R
     if plain(region.name) != plain(image_set.location):
         return Region(region.name, 1)
     at_once = [sum([await _surge(azure, image_set, pool) for pool in ring.pools]) for ring in image_set.rings]
-    return Region(region.name, replicas_for(max(at_once)))
+    return Region(region.name, replicas_for(max(at_once, default=1)))
 
 
 async def _surge(azure: Azure, image_set: ImageSet, pool: Pool) -> int:

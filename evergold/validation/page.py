@@ -22,7 +22,7 @@ from evergold.validation.pictures import (
     minutes_in_words,
     waits_of,
 )
-from evergold.validation.report import Outcome, PoolStory, Report, treated
+from evergold.validation.report import CloudPcStory, Outcome, PoolStory, Report, treated
 from evergold.validation.verdicts import Check, Evidence, Verdict
 
 VERDICTS: dict[Outcome, str] = {"well": "It went well", "look": "It went through: please look", "stopped": "It stopped"}
@@ -42,7 +42,8 @@ def page(report: Report) -> str:
         _tiles(report),
         _problems(report),
         *(_pool(story, report) for story in report.pools),
-        _people_and_waits(report),
+        _cloud_pcs(report.cloud_pcs),
+        _people_and_waits(report) if report.pools else "",
         _evidence(report.evidence),
         _way_back(report),
         _foot(report),
@@ -56,7 +57,7 @@ def page(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    warned, moved = _people(report)
+    met = treated(*_people(report)) if report.pools or report.cloud_pcs is None else ""
     took = _took(report)
     approved = ""
     if report.approval is not None:
@@ -67,7 +68,7 @@ def _head(report: Report) -> str:
     when = f" &middot; {took}" if took else ""
     return (
         f'<header class="{report.outcome}"><div><div class="sign">{SIGNS[report.outcome]}</div><div>'
-        f"<h1>{VERDICTS[report.outcome]}</h1><p>{escape(report.headline)} {escape(treated(warned, moved))}</p>"
+        f"<h1>{VERDICTS[report.outcome]}</h1><p>{escape(report.headline)} {escape(met)}</p>"
         f"<small>{escape(report.image_set)} {escape(report.version)} &middot; refresh {escape(report.refresh)}{when}{approved}</small>"
         "</div></div></header>"
     )
@@ -77,10 +78,17 @@ def _tiles(report: Report) -> str:
     done, hosts = sum(each.on_version for each in report.pools), sum(each.hosts for each in report.pools)
     warned, moved = _people(report)
     approved = None if report.evidence is None else report.evidence.passed
-    tiles = [
-        _tile(f"{done} of {hosts}", f"hosts on {escape(report.version)}", done == hosts),
-        _lowest(report),
-        _tile(str(moved), f"users signed out, {warned} warned", None),
+    tiles = []
+    if report.pools or report.cloud_pcs is None:
+        tiles += [
+            _tile(f"{done} of {hosts}", f"hosts on {escape(report.version)}", done == hosts),
+            _lowest(report),
+            _tile(str(moved), f"users signed out, {warned} warned", None),
+        ]
+    if report.cloud_pcs is not None:
+        on, desks = report.cloud_pcs.on_image, report.cloud_pcs.cloud_pcs
+        tiles.append(_tile(f"{on} of {desks}", f"Cloud PCs on {escape(report.version)}", on == desks))
+    tiles += [
         _tile(_checks_told(report.evidence), "checks passed before approval", approved),
     ]
     return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -131,6 +139,17 @@ def _pool(story: PoolStory, report: Report) -> str:
     )
 
 
+def _cloud_pcs(story: CloudPcStory | None) -> str:
+    if story is None:
+        return ""
+    title = f"Cloud PCs: {story.on_image} of {story.cloud_pcs} on {escape(story.image)}"
+    by = f"Approved by {escape(story.approved_by)}. " if story.approved_by else ""
+    waived = f"Waived: {escape('; '.join(story.waivers))}." if story.waivers else "Nobody was waived."
+    items = "".join(f"<li>{escape(each)}</li>" for each in story.remaining)
+    left = f'<ul class="remarks">{items}</ul>' if items else ""
+    return f'<section><h2>{title}</h2><p class="faint">{by}{waived}</p>{left}</section>'
+
+
 def _people_told(story: PoolStory) -> str:
     if not story.warned and not story.moved:
         return "nobody was warned or signed out"
@@ -159,7 +178,7 @@ def _evidence(evidence: Evidence | None) -> str:
         contents = f"In it: {escape(manifest.os.name)}, build {escape(manifest.os.build)}, {counts}."
     return (
         f"<section><h2>Evidence</h2><p>Built from <code>{escape(evidence.source)}</code>, "
-        f"checked on {escape(evidence.canary)}. {contents}</p>"
+        f"checked on {escape(evidence.canary or 'import into Windows 365')}. {contents}</p>"
         f"{_checks(evidence.checks)}{_difference(evidence.difference, evidence.compared_with)}</section>"
     )
 

@@ -78,6 +78,25 @@ class PoolStory(_Part):
         return gaps(self.samples)
 
 
+class CloudPcStory(_Part):
+    """How the Cloud PCs came through.
+
+    Attributes:
+        image: what it is called in Windows 365.
+        cloud_pcs, on_image: Cloud PCs of the image set's policies, and those of them that run the image.
+        remaining: "user: what became of it, why", of those that do not.
+        waivers: "user: reason", as they were approved.
+
+    """
+
+    image: str
+    cloud_pcs: int
+    on_image: int
+    remaining: tuple[str, ...] = ()
+    waivers: tuple[str, ...] = ()
+    approved_by: str = ""
+
+
 class Report(_Part):
     """A refresh, finished or stopped.
 
@@ -97,6 +116,7 @@ class Report(_Part):
     approval: Approval | None = None
     evidence: Evidence | None = None
     pools: tuple[PoolStory, ...] = ()
+    cloud_pcs: CloudPcStory | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -114,16 +134,27 @@ class Report(_Part):
             if pool.lowest_percent is not None and pool.lowest_percent < pool.floor_percent
         ]
         found += [f"In {pool.pool}, {', '.join(pool.failed)} did not come up." for pool in self.pools if pool.failed]
+        if self.cloud_pcs is not None and self.cloud_pcs.on_image < self.cloud_pcs.cloud_pcs:
+            told = "; ".join(self.cloud_pcs.remaining) or "nobody was to be reprovisioned, or it is not done yet"
+            found.append(f"Cloud PCs that are not on {self.cloud_pcs.image}: {told}.")
         if self.evidence is not None and self.evidence.verdict != "pass":
             named = ", ".join(check.name for check in self.evidence.checks if check.verdict != "pass")
             found.append(f"Approved with remarks: {named}.")
         return tuple(found)
 
     @property
+    def served(self) -> str:
+        """What is on the new version, and of how many."""
+        done, hosts = sum(pool.on_version for pool in self.pools), sum(pool.hosts for pool in self.pools)
+        served = [f"{done} of {hosts} hosts"] if self.pools or self.cloud_pcs is None else []
+        if self.cloud_pcs is not None:
+            served.append(f"{self.cloud_pcs.on_image} of {self.cloud_pcs.cloud_pcs} Cloud PCs")
+        return " and ".join(served)
+
+    @property
     def headline(self) -> str:
         """How it went, in a sentence."""
-        done, hosts = sum(pool.on_version for pool in self.pools), sum(pool.hosts for pool in self.pools)
-        return f"{done} of {hosts} hosts on {self.version}."
+        return f"{self.served} on {self.version}."
 
     @property
     def digest(self) -> str:

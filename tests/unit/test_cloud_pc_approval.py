@@ -3,14 +3,15 @@
 from typing import Any
 
 from evergold.config.models import Approval
+from tasks.approval import Question
 from tasks.cloud_pcs import CloudPcForm, objection_to, waivers_in
 
 USERS = {"ada@contoso.com", "grace@contoso.com"}
 
 
-def objection(approvers: tuple[str, ...] = (), **form: Any) -> str | None:
+def objection(approvers: tuple[str, ...] = (), by: str = "", **form: Any) -> str | None:
     whole = CloudPcForm(**{"decision": "approve", "name": "Ada", **form})
-    return objection_to(whole, Approval(approvers=approvers), USERS)
+    return objection_to(whole, Question("", "", Approval(approvers=approvers, four_eyes=bool(by)), by), USERS)
 
 
 def test_an_approval_with_a_name_counts() -> None:
@@ -20,6 +21,11 @@ def test_an_approval_with_a_name_counts() -> None:
 def test_somebody_else_cannot_approve_and_a_rejection_needs_a_reason() -> None:
     assert "not among the approvers" in (objection(("Grace",)) or "")
     assert "give the reason" in (objection(decision="reject") or "")
+
+
+def test_where_two_people_are_wanted_whoever_asked_for_it_cannot_approve() -> None:
+    assert "wants somebody else" in (objection(by="ada") or "")
+    assert objection(by="Grace") is None
 
 
 def test_a_waiver_names_a_user_of_these_cloud_pcs_and_a_reason() -> None:
