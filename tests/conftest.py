@@ -1,15 +1,18 @@
-"""How tests are shared out among the processes of `pytest -n 2`: those of one running stack to one process, all others freely.
+"""How tests are shared out among the processes of `pytest -n 3`: those of one running stack to one process, all others freely.
 
-The stack is started once a process, takes minutes and both cores. (`--dist loadgroup` with pytest-xdist 3.8.0 and this pytest passes the
-groups over without a word: the workers read the option after it was reset.)
+The stack is started once a process and takes minutes, in which it mostly waits: the other tests use the cores meanwhile, and step back
+whenever a process of the stack wants one, because its time runs on. (`--dist loadgroup` with pytest-xdist 3.8.0 and this pytest passes
+the groups over without a word: the workers read the option after it was reset.)
 """
 
+import os
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 STACK = "tests/stack/"
+BESIDE_THE_STACK = 10  # the niceness of the tests that only compute
 
 
 class StackInOneProcess(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -17,6 +20,12 @@ class StackInOneProcess(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xd
 
     def _split_scope(self, nodeid: str) -> str:
         return STACK if nodeid.startswith(STACK) else nodeid
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Steps back, once, for the processes of the stack."""
+    if not item.nodeid.startswith(STACK) and os.getpriority(os.PRIO_PROCESS, 0) < BESIDE_THE_STACK:
+        os.setpriority(os.PRIO_PROCESS, 0, BESIDE_THE_STACK)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

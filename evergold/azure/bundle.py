@@ -95,7 +95,7 @@ class Azure:
             transport=shared,
             policies=graph_policies(self._credential, f"{endpoints.graph.rstrip('/')}/.default", clock),
         )
-        self.compute = Compute(self._compute, clock)
+        self.compute = Compute(self._compute, subscription, clock)
         self.disks = Disks(self._compute, clock)
         self.images = Images(self._compute, clock)
         self.galleries = Galleries(self._compute, clock)
