@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from azure.core import MatchConditions
@@ -194,6 +194,29 @@ class ScriptResult:
         return self.execution_state in ("Succeeded", "Failed") and self.exit_code in codes
 
 
+@dataclass(frozen=True)
+class ListedVm:
+    """What a list says of a VM.
+
+    Attributes:
+        vm_id: what tells it from an earlier VM of the same name.
+        image: the id of the image that it was made from, or a marketplace image's URN; of a gallery definition's latest
+            version it is the version that was taken. None for a VM on a disk that was attached.
+        network_cards: the ids of its network cards.
+
+    """
+
+    id: str
+    name: str
+    location: str
+    tags: Mapping[str, str]
+    vm_id: str
+    provisioning: str
+    created_at: datetime | None
+    image: str | None
+    network_cards: tuple[str, ...]
+
+
 class Compute:
     """The compute provider in one subscription."""
 
@@ -215,35 +238,36 @@ class Compute:
             f"{resource_group}/{name}",
         )
 
-    async def list_vms(self, resource_group: str) -> list[models.VirtualMachine]:
-        """Every VM in the group with size, image, tags and provisioning state, but without power state.
+    async def list_vms(self, resource_group: str) -> list[ListedVm]:
+        """Every VM in the group, but without its power state.
 
         Azure documents no list of a resource group that has both: see `list_statuses`.
         """
         with explaining("list the virtual machines", resource_group):
-            return [vm async for vm in self._client.virtual_machines.list(resource_group)]
+            return [listed(vm) for vm in await self._list(f"/resourceGroups/{resource_group}")]
 
-    async def list_all_vms(self) -> list[models.VirtualMachine]:
-        """Every VM of the subscription that this identity may read, with its image and tags; without power state."""
+    async def list_all_vms(self) -> list[ListedVm]:
+        """Every VM of the subscription that this identity may read, but without its power state."""
         with explaining("list the virtual machines", "the subscription"):
-            return [vm async for vm in self._client.virtual_machines.list_all()]
+            return [listed(vm) for vm in await self._list()]
 
     async def list_statuses(self) -> dict[str, VmStatus]:
-        """What every VM in the subscription is doing, by `ids.key` of its id: one list for all pools.
-
-        Read as plain JSON: every look at a pool makes this list, and the SDK's models take a millisecond a VM to make.
-        """
-        path = f"/subscriptions/{self._subscription_id}/providers/Microsoft.Compute/virtualMachines"
-        params = {"api-version": COMPUTE_API, "statusOnly": "true"}
-        statuses: dict[str, VmStatus] = {}
+        """What every VM in the subscription is doing, by `ids.key` of its id: one list for all pools."""
         with explaining("list the power states of virtual machines", "the subscription"):
-            while path:
-                response = await self._client.send_request(HttpRequest("GET", path, params=params))
-                response.raise_for_status()
-                page = response.json()
-                statuses.update({key(vm["id"]): status_of(vm) for vm in page["value"]})
-                path, params = page.get("nextLink") or "", {}
-        return statuses
+            return {key(vm["id"]): status_of(vm) for vm in await self._list(statusOnly="true")}
+
+    async def _list(self, group: str = "", **params: str) -> list[Mapping[str, Any]]:
+        """The pages of a list, as JSON: each look at a pool makes lists, and the SDK takes milliseconds to make one VM's models."""
+        path = f"/subscriptions/{self._subscription_id}{group}/providers/Microsoft.Compute/virtualMachines"
+        params = {"api-version": COMPUTE_API, **params}
+        vms: list[Mapping[str, Any]] = []
+        while path:
+            response = await self._client.send_request(HttpRequest("GET", path, params=params))
+            response.raise_for_status()
+            page = response.json()
+            vms.extend(page["value"])
+            path, params = page.get("nextLink") or "", {}
+        return vms
 
     # Virtual machines: writing
 
@@ -616,15 +640,39 @@ def status_of(vm: Mapping[str, Any]) -> VmStatus:
     )
 
 
-def image_version_of(vm: models.VirtualMachine) -> str | None:
-    """The id of the gallery version (or, of a marketplace image, its URN) that the VM was made from."""
-    storage = vm.properties.storage_profile if vm.properties else None
-    image = storage.image_reference if storage else None
-    if image is None:
+def listed(vm: Mapping[str, Any]) -> ListedVm:
+    """What Azure's JSON says of a VM."""
+    properties = vm.get("properties") or {}
+    cards = (properties.get("networkProfile") or {}).get("networkInterfaces") or []
+    created = properties.get("timeCreated")
+    return ListedVm(
+        id=vm["id"],
+        name=vm["name"],
+        location=vm["location"],
+        tags=vm.get("tags") or {},
+        vm_id=properties.get("vmId") or "",
+        provisioning=properties.get("provisioningState") or "Unknown",
+        created_at=datetime.fromisoformat(created) if created else None,
+        image=image_version_of(vm),
+        network_cards=tuple(card["id"] for card in cards),
+    )
+
+
+def image_version_of(vm: Mapping[str, Any]) -> str | None:
+    """The id of the image (or, of a marketplace image, its URN) that a VM was made from: of a model, or of Azure's JSON.
+
+    A VM of a gallery definition's latest version names the definition, and the version that was taken: then it is that version's id.
+    """
+    storage = (vm.get("properties") or {}).get("storageProfile") or {}
+    image = storage.get("imageReference")
+    if not image:
         return None
-    if image.id:
-        return image.id
-    return f"{image.publisher}:{image.offer}:{image.sku}:{image.exact_version or image.version}"
+    exact = image.get("exactVersion")
+    if not image.get("id"):
+        return f"{image.get('publisher')}:{image.get('offer')}:{image.get('sku')}:{exact or image.get('version')}"
+    resource_id = str(image["id"])
+    is_definition = "/galleries/" in resource_id.casefold() and "/versions/" not in resource_id.casefold()
+    return f"{resource_id}/versions/{exact}" if is_definition and exact else resource_id
 
 
 def merged(tags: Mapping[str, str] | None, set_tags: Mapping[str, str], remove: tuple[str, ...]) -> dict[str, str]:

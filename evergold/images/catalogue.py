@@ -9,7 +9,6 @@ from typing import Any
 
 from evergold import tags
 from evergold.azure import Azure
-from evergold.azure.compute import image_version_of
 from evergold.azure.ids import key
 from evergold.config.models import ImageSet
 from evergold.images.manifest import Change, difference
@@ -62,7 +61,7 @@ class Entry:
 async def list_entries(azure: Azure, image_set: ImageSet) -> list[Entry]:
     """Every version of the image set's definition, newest first, whoever made it."""
     versions = await azure.galleries.list_versions(definition_of(image_set))
-    hosts = Counter(key(image_version_of(vm) or "") for vm in await azure.compute.list_all_vms())
+    hosts = Counter(key(vm.image or "") for vm in await azure.compute.list_all_vms())
     newest = sorted(versions, key=lambda each: Version.parse(each.name or ""), reverse=True)
     usable = (each.name for each in newest if not candidate_of(each).excluded)
     latest = next(usable, None)

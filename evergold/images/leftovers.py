@@ -48,10 +48,7 @@ class _Found:
 async def find_leftovers(azure: Azure, image_set: ImageSet) -> list[Leftover]:
     """What builds of the image set have left, with the time until which each stays. Reads all, or raises."""
     group = image_set.build.resource_group
-    found = [
-        _Found("machine", vm.name or "", vm.tags or {}, vm.properties.time_created if vm.properties else None)
-        for vm in await azure.compute.list_vms(group)
-    ]
+    found = [_Found("machine", vm.name, vm.tags, vm.created_at) for vm in await azure.compute.list_vms(group)]
     found += [
         _Found("disk", disk.name or "", disk.tags or {}, disk.properties.time_created if disk.properties else None)
         for disk in await azure.disks.list_disks(group)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
+from evergold.azure.compute import ListedVm
 from evergold.azure.galleries import Definition
 from evergold.azure.ids import ResourceId, image_version_id, key, same
 from evergold.config.models import GalleryVersionSource, ImageSet, Retention
@@ -285,7 +286,7 @@ async def _needs(azure: Azure, image_set: ImageSet, neighbours: Sequence[ImageSe
     of_id: dict[str, list[str]] = {}
     of_refresh: dict[str, list[str]] = {}
     for vm in await _all_machines(azure, sets.values()):
-        of_id.setdefault(key(_image_of(vm)), []).append(f"machine {vm.name}")
+        of_id.setdefault(key(vm.image or ""), []).append(f"machine {vm.name}")
     for each in sets.values():
         of_id.setdefault(key(_fixed_source(azure, each)), []).append(f"image set {each.name}, which starts from it")
         refresh = await current_refresh(azure, each)
@@ -306,12 +307,12 @@ def _frozen(found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(who) for name, who in found.items()}
 
 
-async def _all_machines(azure: Azure, sets: Iterable[ImageSet]) -> list[Any]:
+async def _all_machines(azure: Azure, sets: Iterable[ImageSet]) -> list[ListedVm]:
     """Every machine of the subscription. Raises where it does not show those that are known to be there: then it is not every one."""
     groups = {pool.hosts.resource_group for each in sets for ring in each.rings for pool in ring.pools}
-    known = {group: {key(vm.id or "") for vm in await azure.compute.list_vms(group)} for group in sorted(groups)}
+    known = {group: {key(vm.id) for vm in await azure.compute.list_vms(group)} for group in sorted(groups)}
     machines = await azure.compute.list_all_vms()
-    seen = {key(vm.id or "") for vm in machines}
+    seen = {key(vm.id) for vm in machines}
     hidden = [group for group, ids in known.items() if ids and not ids & seen]
     if hidden:
         raise RetentionError(
@@ -320,17 +321,6 @@ async def _all_machines(azure: Azure, sets: Iterable[ImageSet]) -> list[Any]:
             "or at least Reader."
         )
     return machines
-
-
-def _image_of(vm: Any) -> str:
-    """The id of the image that a machine was made from; of its definition where it does not say which version."""
-    storage = vm.properties.storage_profile if vm.properties else None
-    image = storage.image_reference if storage else None
-    if image is None or not image.id:
-        return ""
-    if "/versions/" not in image.id.casefold() and "/galleries/" in image.id.casefold() and image.exact_version:
-        return f"{image.id}/versions/{image.exact_version}"
-    return str(image.id)
 
 
 def _fixed_source(azure: Azure, image_set: ImageSet) -> str:

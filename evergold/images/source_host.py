@@ -138,14 +138,14 @@ async def return_left_hosts(azure: Azure, image_set: ImageSet) -> list[str]:
         return []
     back = []
     for vm in await azure.compute.list_vms(source.hosts_resource_group):
-        loan = Loan.read(vm.tags or {})
-        if loan is None or vm.properties is None:
+        loan = Loan.read(vm.tags)
+        if loan is None:
             continue
         lender = Lender(
             azure,
             image_set,
             source,
-            SourceHost(vm.id or "", vm.properties.vm_id or ""),
+            SourceHost(vm.id, vm.vm_id),
             loan.refresh,
             policy_of(image_set, source),
         )

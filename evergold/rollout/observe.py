@@ -16,12 +16,11 @@ from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from azure.mgmt.compute.models import VirtualMachine
 from azure.mgmt.desktopvirtualization.models import HostPool, SessionHost, SessionHostHealthCheckReport, UserSession
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
-from evergold.azure.compute import VmStatus, image_version_of
+from evergold.azure.compute import ListedVm, VmStatus
 from evergold.azure.desktops import host_of, short_name
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import key, same
@@ -38,7 +37,7 @@ class Reads:
     pool: HostPool
     session_hosts: list[SessionHost]
     sessions: list[UserSession]
-    vms: list[VirtualMachine]
+    vms: list[ListedVm]
     statuses: Mapping[str, VmStatus]
 
 
@@ -109,47 +108,43 @@ def _hosts(reads: Reads) -> Iterable[Host]:
     sessions = _sessions_by_host(reads.sessions)
     unmatched = {key(host.resource_id or host.name or ""): host for host in reads.session_hosts}
     for vm in reads.vms:
-        registration = unmatched.get(key(vm.id or ""))
+        registration = unmatched.get(key(vm.id))
         if registration is not None and _same_machine(vm, registration):
-            del unmatched[key(vm.id or "")]
+            del unmatched[key(vm.id)]
         else:
             registration = None
-        if registration is not None or same((vm.tags or {}).get(tags.POOL), reads.pool.id):
-            yield _host(vm, registration, reads.statuses.get(key(vm.id or "")), sessions)
-    names = {(vm.name or "").casefold() for vm in reads.vms}
+        if registration is not None or same(vm.tags.get(tags.POOL), reads.pool.id):
+            yield _host(vm, registration, reads.statuses.get(key(vm.id)), sessions)
+    names = {vm.name.casefold() for vm in reads.vms}
     for registration in unmatched.values():
         host = _host(None, registration, None, sessions)
         # Two hosts of one name would be mistaken for each other further on.
         yield replace(host, name=f"{host.name} (left behind)") if host.name.casefold() in names else host
 
 
-def _same_machine(vm: VirtualMachine, host: SessionHost) -> bool:
+def _same_machine(vm: ListedVm, host: SessionHost) -> bool:
     """Whether a registration is this very VM's, and not that of an earlier one with the same name."""
     registered = host.virtual_machine_id
-    actual = vm.properties.vm_id if vm.properties else None
-    return not registered or (actual or "").casefold() == registered.casefold()
+    return not registered or vm.vm_id.casefold() == registered.casefold()
 
 
 def _host(
-    vm: VirtualMachine | None,
+    vm: ListedVm | None,
     registration: SessionHost | None,
     status: VmStatus | None,
     sessions: Mapping[str, tuple[Session, ...]],
 ) -> Host:
-    properties = vm.properties if vm else None
     name = short_name(registration.name) if registration else ""
     on_it = sessions.get(name.casefold(), ()) if registration else ()
     return Host(
         name=(vm.name if vm else None) or short_name(registration.resource_id if registration else "") or name,
         vm_resource_id=(vm.id if vm else None) or (registration.resource_id if registration else None) or "",
-        vm_id=(properties.vm_id if properties else None)
-        or (registration.virtual_machine_id if registration else None)
-        or "",
-        image_version_id=image_version_of(vm) if vm else None,
+        vm_id=(vm.vm_id if vm else None) or (registration.virtual_machine_id if registration else None) or "",
+        image_version_id=vm.image if vm else None,
         power=status.power if status else "unknown",
-        provisioning_state=(properties.provisioning_state if properties else None) or "Unknown",
-        created_at=properties.time_created if properties else None,
-        tags=dict((vm.tags if vm else None) or {}),
+        provisioning_state=vm.provisioning if vm else "Unknown",
+        created_at=vm.created_at if vm else None,
+        tags=dict(vm.tags) if vm else {},
         registered=registration is not None,
         session_host_name=name or None,
         status=_text(registration.status) if registration else None,

@@ -21,11 +21,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from azure.mgmt.compute.models import VirtualMachine
-
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
-from evergold.azure.compute import MarketplaceImage
+from evergold.azure.compute import ListedVm, MarketplaceImage, listed
 from evergold.azure.galleries import Definition
 from evergold.azure.ids import ResourceId, same
 from evergold.config.models import GalleryVersionSource, ImageSet, MarketplaceSource, SessionHostSource
@@ -236,7 +234,7 @@ async def check_template(azure: Azure, image_set: ImageSet) -> list[Check]:
         return [
             _check(check, "fail", text, threshold, "Use a template of the same type, or correct build.security_type.")
         ]
-    subnets = await _subnets_of(azure, [vm])
+    subnets = await _subnets_of(azure, [listed(vm)])
     if any(not same(each, image_set.build.subnet_id) for each in subnets):
         text = f"{name} is not on the build's subnet, but on {', '.join(sorted(subnets))}."
         return [
@@ -401,13 +399,12 @@ async def _host_subnets(azure: Azure, image_set: ImageSet) -> set[str]:
     return subnets | await _subnets_of(azure, await azure.compute.list_vms(source.hosts_resource_group))
 
 
-async def _subnets_of(azure: Azure, vms: list[VirtualMachine]) -> set[str]:
+async def _subnets_of(azure: Azure, vms: list[ListedVm]) -> set[str]:
     """The subnets that these machines have network cards in."""
     subnets: set[str] = set()
     for vm in vms:
-        profile = vm.properties.network_profile if vm.properties else None
-        for card in (profile.network_interfaces if profile else None) or []:
-            found = await azure.arm.network_card(card.id or "")
+        for card in vm.network_cards:
+            found = await azure.arm.network_card(card)
             addresses = ((found or {}).get("properties") or {}).get("ipConfigurations") or []
             subnets |= {each["properties"]["subnet"]["id"] for each in addresses if each["properties"].get("subnet")}
     return subnets
