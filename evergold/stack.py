@@ -24,6 +24,8 @@ from typing import Any
 import httpx
 import psutil
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.workers.process import ProcessWorker
 from ruamel.yaml import YAML
 
 from evergold.clock import RealClock, ScaledClock
@@ -108,8 +110,8 @@ class Stack:
             shutil.copy(EMPTY_DATABASE, self.state / "prefect" / "prefect.db")
         self._run("prefect-server", _prefect("server", "start", "--host", "127.0.0.1", "--port", port))
         await self._until("prefect-server", self._server_is_up)
+        await self._make_work_pool()
         self.start_worker()
-        await self._until("worker", self._pool_is_there)
         await self._deploy()
         # Last, because its time begins to run at once.
         await self.start_simulator()
@@ -231,10 +233,13 @@ class Stack:
         except httpx.HTTPError:
             return False
 
-    async def _pool_is_there(self) -> bool:
-        """The worker makes its work pool when it starts."""
+    async def _make_work_pool(self) -> None:
+        """Makes the pool that the worker would make, so that the deployments need not wait for the worker."""
+        template = ProcessWorker.get_default_base_job_template()
         async with self.prefect() as client:
-            return any(pool.name == WORK_POOL for pool in await client.read_work_pools())
+            await client.create_work_pool(
+                WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template)
+            )
 
     def _point_environment_at_simulator(self) -> None:
         path = self.state / "deployments" / "environments" / "simulator.yaml"

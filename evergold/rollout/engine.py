@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 
 from evergold import tags
 from evergold.azure import AzureFailure
@@ -30,6 +30,8 @@ log = logging.getLogger("evergold.rollout")
 TICK_S = 60
 SHORTEST_TICK_S = 10
 CONFIRM_AFTER_S = 10
+# A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
+BREAK = timedelta(minutes=15)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -194,6 +196,7 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
 
 async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
+    watched_since = looked_at = clock.now()
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
         before, held = held, await lease.keep(place.azure, place.pool_id, held)
@@ -204,8 +207,12 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> 
         if snapshot.complete:
             await scaling.wake(place, snapshot)
             place = place.aiming_at(_known_of(place.target, snapshot))
-        place = place.aiming_at(replace(place.target, hold=await hold()))
-        decided = plan(snapshot, place.target, place.policy, clock.now())
+        why_held, now = await hold(), clock.now()
+        if why_held or now - looked_at > BREAK:
+            watched_since = now
+        looked_at = now
+        place = place.aiming_at(replace(place.target, hold=why_held, watched_since=watched_since))
+        decided = plan(snapshot, place.target, place.policy, now)
         done = await _act_on(place, snapshot, decided)
         await _bring_up(place, snapshot)
         await _note_capacity(place, snapshot, decided)
@@ -262,7 +269,7 @@ async def _bring_up(place: Place, snapshot: Snapshot) -> None:
         if is_new(host, place.target)
         and not is_back(host, place.target)
         and not host.registered
-        and why_failed(host, place.policy, now) is None
+        and why_failed(host, place.target, place.policy, now) is None
     ]
     await asyncio.gather(*(_advance(place, host) for host in coming))
 

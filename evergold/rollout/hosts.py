@@ -69,6 +69,12 @@ def began_at(host: Host) -> datetime | None:
     return tags.parse_time(host.tags.get(tags.BACK_AT)) or host.created_at
 
 
+def awaited_since(host: Host, target: Target) -> datetime | None:
+    """Since when a host has had what it needs to come up: somebody to join, register and check it. None where Azure does not say."""
+    began = began_at(host)
+    return max(began, target.watched_since or began) if began is not None else None
+
+
 def is_new(host: Host, target: Target) -> bool:
     """Whether this rollout made the host, or brought it back, on the version it is for, and nobody has asked to keep it."""
     return (
@@ -158,8 +164,11 @@ def is_retired(host: Host) -> bool:
     return tags.RETIRED_AT in host.tags and not host.registered
 
 
-def why_failed(host: Host, policy: Policy, now: datetime) -> str | None:
-    """Why a new host counts as failed; None while it may still come up, or serves."""
+def why_failed(host: Host, target: Target, policy: Policy, now: datetime) -> str | None:
+    """Why a new host counts as failed; None while it may still come up, or serves.
+
+    What it did not manage while no run looked after it, or while a person held the pool, is not held against it.
+    """
     if is_checked(host):
         if not is_lost(host, policy, now):
             return None
@@ -168,14 +177,14 @@ def why_failed(host: Host, policy: Policy, now: datetime) -> str | None:
         return host.tags[tags.FAILED]
     if host.provisioning_state == "Failed":
         return "Azure could not provision it"
-    began = began_at(host)
-    age = now - began if began else timedelta(0)
-    if age <= timedelta(minutes=policy.join_timeout_minutes):
+    since = awaited_since(host, target)
+    waited = now - since if since else timedelta(0)
+    if waited <= timedelta(minutes=policy.join_timeout_minutes):
         return None
     if not is_healthy(host, policy, now):
         return f"it was not healthy {policy.join_timeout_minutes} minutes after it began to come up ({_evidence(host)})"
     limit = policy.join_timeout_minutes + policy.check_timeout_minutes
-    if age > timedelta(minutes=limit):
+    if waited > timedelta(minutes=limit):
         return f"its checks had not passed {limit} minutes after it began to come up"
     return None
 

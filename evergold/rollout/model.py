@@ -114,6 +114,7 @@ class Target:
         last_failure: when the last of them was removed: the next try waits from then on, and the waves begin anew.
         last_cause: which one it was, and why.
         hold: why a person has stopped it, or None.
+        watched_since: since when a run has looked after the pool without a break or a hold; None: always.
 
     """
 
@@ -129,6 +130,7 @@ class Target:
     last_failure: datetime | None = None
     last_cause: str = ""
     hold: str | None = None
+    watched_since: datetime | None = None
 
 
 @dataclass(frozen=True)

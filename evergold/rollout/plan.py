@@ -59,7 +59,7 @@ from evergold import tags
 from evergold.config.models import SIGN_OUT_MINUTES
 from evergold.rollout.hosts import (
     OFF,
-    began_at,
+    awaited_since,
     is_asleep,
     is_back,
     is_checked,
@@ -137,7 +137,7 @@ class View:
         """New hosts that did not come up or were lost, with the reason. One that is being deleted was counted before."""
         found = {}
         for host in self.fresh:
-            reason = None if is_going(host) else why_failed(host, self.policy, self.now)
+            reason = None if is_going(host) else why_failed(host, self.target, self.policy, self.now)
             if reason is not None:
                 found[host.name] = reason
         return found
@@ -812,10 +812,10 @@ def _moments(view: View) -> Iterable[datetime]:
         each for each in (starts_at, view.retry_at, view.closes_at, view.last_begin, opens_at) if each is not None
     )
     for host in view.good:
-        began = began_at(host)
-        if began is not None and not is_checked(host):
-            yield began + timedelta(minutes=policy.join_timeout_minutes)
-            yield began + timedelta(minutes=policy.join_timeout_minutes + policy.check_timeout_minutes)
+        since = awaited_since(host, view.target)
+        if since is not None and not is_checked(host):
+            yield since + timedelta(minutes=policy.join_timeout_minutes)
+            yield since + timedelta(minutes=policy.join_timeout_minutes + policy.check_timeout_minutes)
         proven = ready_at(host, policy)
         if proven is not None and not host.allow_new_session:
             yield proven

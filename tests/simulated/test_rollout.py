@@ -110,6 +110,30 @@ def test_a_rollout_that_dies_after_any_of_its_writes_comes_to_the_same_end(first
         simulated(partial(killed, after=after), **world())
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["no run", "a hold"])
+def test_a_host_that_came_up_while_nobody_looked_after_it_is_checked_and_not_failed(held: bool) -> None:
+    async def body(world: Simulated) -> None:
+        reasons: list[str] = []
+
+        async def hold() -> str | None:
+            return reasons[0] if reasons else None
+
+        rollout = asyncio.create_task(roll_out(place(world), ME, ignore, hold))
+        while len(world.cloud.desktop.hosts()) < 3:
+            await world.azure.clock.sleep(60)
+        if held:
+            reasons.append("exam week")
+        else:
+            rollout.cancel()
+        await world.azure.clock.sleep(timedelta(hours=6).total_seconds())
+        reasons.clear()
+        await (rollout if held else rolled_out(world))
+        assert_replaced(world)
+        assert "pil-003" in {machine.name for machine in world.cloud.compute.machines()}
+
+    simulated(body, **world())
+
+
 def test_a_failed_host_is_deleted_and_another_takes_its_place_under_another_name() -> None:
     async def body(world: Simulated) -> None:
         await rolled_out(world)

@@ -674,6 +674,15 @@ def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back
     assert not result.done
 
 
+def test_time_in_which_nobody_looked_after_a_new_host_is_not_held_against_it() -> None:
+    slow, mute = new("n", created_at=ago(600)), new("m", created_at=ago(600), status="Unavailable")
+    watched: dict[str, Any] = {"watched_since": ago(20)}
+    assert told(decide(*FOUR_OLD, slow, mute, **watched), Kind.CHECK) == ["n"]
+    assert not told(decide(*FOUR_OLD, slow, mute, **watched), Kind.DELETE_FAILED)
+    assert told(decide(*FOUR_OLD, slow, mute, watched_since=ago(91)), Kind.DELETE_FAILED) == ["m"]
+    assert told(decide(*FOUR_OLD, slow, watched_since=ago(151)), Kind.DELETE_FAILED) == ["n"]
+
+
 def test_a_failed_host_that_is_being_deleted_is_not_counted_twice() -> None:
     going = new("n", provisioning_state="Deleting", tagged={tags.FAILED: "no patches"})
     assert decide(*FOUR_OLD, going, failures_before=1).halted is None
