@@ -9,8 +9,11 @@ UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --g
 demo: $(VENV)/.demo ## a whole refresh against a simulated Azure
 	$(BIN)/evergold demo $(ARGS)
 
-test: lint ## everything that CI runs
-	$(BIN)/pytest -n 2
+# The types are checked while the tests of the running stack wait for it.
+test: $(VENV)/.dev ## everything that CI runs
+	@$(MAKE) --no-print-directory lint >$(VENV)/lint.log 2>&1 & linting=$$!; \
+	$(BIN)/pytest -n 3; tested=$$?; \
+	wait $$linting; linted=$$?; cat $(VENV)/lint.log; exit $$((tested + linted))
 
 lint: $(VENV)/.dev ## ruff and strict types
 	$(BIN)/ruff check .

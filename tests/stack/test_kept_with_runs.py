@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from evergold.azure import Azure
 from evergold.clock import RealClock, ScaledClock
@@ -26,17 +26,18 @@ from simulator.scenario import load
 from tasks.record import Record, evidence_of, keep_evidence, timeline_of
 from tasks.report import FOLDER_VARIABLE, write_report
 from tasks.validate import validate_pool
+from tests.stack.killed_refresh import KilledRefresh
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.pools import look, new, old, target
 from tests.support.simulated import SECRET_VARIABLE, environment_of, small_image_set
 
-pytestmark = pytest.mark.xdist_group("prefect")
 SPEED = 2000.0
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
+def _prefect(killed_refresh: KilledRefresh) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: f"{killed_refresh.stack.prefect_url}/api"}):
         yield
 
 
