@@ -19,7 +19,7 @@ from tests.stack.killed_refresh import KilledRefresh, run_killed_refresh
 from tests.stack.receiver import receiver
 
 # Slower than the demo: other tests keep the machine busy, and a look at a pool must not be old before it is planned on.
-SPEED = 700
+SPEED = 450
 
 
 @pytest.fixture(scope="session")

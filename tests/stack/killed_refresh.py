@@ -126,7 +126,9 @@ async def _logs(client: PrefectClient, run: UUID) -> list[str]:
 
 
 async def has_logged(client: PrefectClient, run: UUID, text: str) -> bool:
-    """Whether a run has logged a line with this text."""
+    """Whether a run has logged a line with this text; one that has failed will not log it any more."""
+    state = (await client.read_flow_run(run)).state
+    assert state is None or not state.is_failed(), state.message
     return any(text in message for message in await _logs(client, run))
 
 
