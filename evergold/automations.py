@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from prefect.blocks.core import Block
-from prefect.blocks.notifications import SendgridEmail
+from prefect.blocks.notifications import SendgridEmail, SlackWebhook
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
@@ -27,7 +28,7 @@ OURS = "Evergold: "
 
 
 class AutomationError(Exception):
-    """Prefect does not know such a trigger or action; names the automation, and says what is wrong in it."""
+    """Prefect does not know such a trigger, action or channel; names it, and says what is wrong in it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ async def apply(root: Path | None = None) -> Applied:
     """Brings channels and automations to the Prefect server. Raises ConfigError or AutomationError before it is changed."""
     automations, channels = load_automations(root), load_channels(root)
     known = [channel for channel in channels if os.environ.get(channel.secret_variable)]
-    blocks = {channel.name: await _save(channel) for channel in known}
+    made = {channel.name: block_of(channel, os.environ[channel.secret_variable]) for channel in known}
+    blocks = {name: str(await block.save(f"evergold-{name}", overwrite=True)) for name, block in made.items()}
     wanted = [_core(automation, known, blocks) for automation in automations]
     wanted = [each for each in wanted if each.actions]
     async with get_client() as client:
@@ -83,20 +85,30 @@ _BODIES = {
 }
 
 
-async def _save(channel: Channel) -> str:
-    """The id of the channel's block, which holds its secret."""
-    secret = SecretStr(os.environ[channel.secret_variable])
-    block: Block
-    if channel.kind == "email":
-        block = SendgridEmail(api_key=secret, sender_email=channel.sender, to_emails=list(channel.to))
-    else:
-        headers = SecretDict({"Content-Type": "application/json"})
-        block = Webhook(method="POST", url=secret, headers=headers)
-    return str(await block.save(f"evergold-{channel.name}", overwrite=True))
+def block_of(channel: Channel, secret: str) -> Block:
+    """The block that a channel's messages go through, and that holds its secret. Raises AutomationError where that is no address."""
+    if channel.kind == "sendgrid":
+        return SendgridEmail(api_key=SecretStr(secret), sender_email=channel.sender, to_emails=list(channel.to))
+    if channel.kind == "smtp":
+        return _mail(channel, secret)
+    headers = SecretDict({"Content-Type": "application/json"})
+    return Webhook(method="POST", url=SecretStr(secret), headers=headers)
+
+
+def _mail(channel: Channel, server: str) -> Block:
+    # Prefect has no block for a mail server that its automations can send by. All its notifications go through the library Apprise, and the
+    # block for Slack hands it any address: this one is a mail server's (appriseit.com, "Email").
+    if server.partition("://")[0] not in ("mailto", "mailtos"):
+        raise AutomationError(
+            f"{channel.secret_variable} holds no mail server, and the channel {channel.name} needs one. What to do: write it as "
+            "mailtos://USER:PASSWORD@mail.example.com:587, or without encryption as mailto://mail.example.com:25."
+        )
+    addresses = urlencode({"from": channel.sender, "to": ",".join(channel.to), "format": "text"})
+    return SlackWebhook(url=SecretStr(f"{server}{'&' if '?' in server else '?'}{addresses}"))
 
 
 def _core(automation: Automation, channels: Iterable[Channel], blocks: Mapping[str, str]) -> AutomationCore:
-    told = [_telling(automation, channel.kind, blocks[channel.name]) for channel in channels if automation.title]
+    told = [_telling(automation, channel, blocks[channel.name]) for channel in channels if automation.title]
     try:
         return AutomationCore.model_validate(
             {
@@ -110,9 +122,9 @@ def _core(automation: Automation, channels: Iterable[Channel], blocks: Mapping[s
         raise AutomationError(f"The automation {automation.name} is not one that Prefect knows: {wrong}") from wrong
 
 
-def _telling(automation: Automation, kind: str, block: str) -> dict[str, Any]:
-    if kind == "email":
+def _telling(automation: Automation, channel: Channel, block: str) -> dict[str, Any]:
+    if channel.is_email:
         body = f"{automation.text}\n\n{{{{ flow_run|ui_url }}}}"
         return {"type": "send-notification", "block_document_id": block, "subject": automation.title, "body": body}
-    text = payload(kind, automation.title, automation.text)
+    text = payload(channel.kind, automation.title, automation.text)
     return {"type": "call-webhook", "block_document_id": block, "payload": text}

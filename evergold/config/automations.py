@@ -12,17 +12,24 @@ class Channel(Part):
     """Where people are told."""
 
     name: Name
-    kind: Literal["teams", "slack", "webhook", "email"]
+    kind: Literal["teams", "slack", "webhook", "smtp", "sendgrid"]
     secret_variable: VariableName = Field(
-        description="Environment variable that holds the webhook's address, or SendGrid's key."
+        description="Environment variable that holds the webhook's address, the mail server's with user and password, or SendGrid's key."
     )
-    sender: str = Field(default="", description="For email: the sender's address.")
-    to: tuple[str, ...] = Field(default=(), description="For email: who gets it.")
+    sender: str = Field(default="", description="For e-mail (smtp, sendgrid): the sender's address.")
+    to: tuple[str, ...] = Field(default=(), description="For e-mail (smtp, sendgrid): who gets it.")
+
+    @property
+    def is_email(self) -> bool:
+        """Whether it delivers e-mail."""
+        return self.kind in ("smtp", "sendgrid")
 
     @model_validator(mode="after")
     def _email_has_addresses(self) -> Self:
-        if self.kind == "email" and not (self.sender and self.to):
-            raise problem("is email, and sender or to is missing", "Add both, or choose another kind.", field="kind")
+        if self.is_email and not (self.sender and self.to):
+            raise problem(
+                f"is {self.kind}, and sender or to is missing", "Add both, or choose another kind.", field="kind"
+            )
         return self
 
 

@@ -17,6 +17,8 @@ from tests.stack.by_hand import build_by_hand
 from tests.stack.cancelling import cancel_a_roll_back
 from tests.stack.killed_refresh import KilledRefresh, run_killed_refresh
 from tests.stack.receiver import receiver
+from tests.stack.silence import fall_silent
+from tests.support.mail import mail_server
 
 # Slower than the demo: other tests keep the machine busy, and a look at a pool must not be old before it is planned on.
 SPEED = 450
@@ -28,16 +30,17 @@ def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledR
     folder = tmp_path_factory.mktemp("stack")
     with (
         receiver() as told,
+        mail_server() as mailbox,
         Stack(folder / "state", scenario=smaller_demo(folder), speed=SPEED, journal=True) as stack,
     ):
-        yield asyncio.run(run_killed_refresh(stack, told))
+        yield asyncio.run(run_killed_refresh(stack, told, mailbox))
 
 
 @dataclass(frozen=True)
 class Afterwards:
     """What came of what people did once the refresh had ended; asking for one that failed raises what it failed with."""
 
-    outcomes: tuple[Any, Any, Any]
+    outcomes: tuple[Any, Any, Any, Any]
 
     def _of(self, number: int) -> Any:
         if isinstance(outcome := self.outcomes[number], BaseException):
@@ -57,18 +60,22 @@ class Afterwards:
         how, took = self._of(2)
         return how, took
 
+    def told_of_silence(self) -> list[str]:
+        """What a chat was told of a run that fell silent, and of one that nobody answered."""
+        return list(self._of(3))
+
 
 @pytest.fixture(scope="session")
 def afterwards(killed_refresh: KilledRefresh) -> Afterwards:
     """What people did afterwards, all at the same time."""
 
     async def everything() -> list[Any]:
-        works = (answer_in_every_way, build_by_hand, cancel_a_roll_back)
+        works = (answer_in_every_way, build_by_hand, cancel_a_roll_back, fall_silent)
         outcomes: list[Any] = await asyncio.gather(*(work(killed_refresh) for work in works), return_exceptions=True)
         return outcomes
 
-    answered, by_hand, cancelled = asyncio.run(everything())
-    return Afterwards((answered, by_hand, cancelled))
+    answered, by_hand, cancelled, silent = asyncio.run(everything())
+    return Afterwards((answered, by_hand, cancelled, silent))
 
 
 def smaller_demo(folder: Path) -> str:

@@ -18,8 +18,16 @@ from evergold.clock import RealClock
 from evergold.stack import Stack
 from tests.stack.browser import approve_in_browser, picture_of
 from tests.stack.receiver import Received
+from tests.support.mail import Mailbox
 
 LIMIT_S = 240
+MAIL = """
+  - name: mail
+    kind: smtp
+    secret_variable: EVERGOLD_MAIL_SERVER
+    sender: evergold@example.com
+    to: [ada@example.com]
+"""
 CHROMIUM = shutil.which("chromium")
 
 
@@ -29,6 +37,7 @@ class KilledRefresh:
 
     stack: Stack
     told: Received
+    mailbox: Mailbox
     run: UUID
     killed: list[str] = field(default_factory=list)
     question: str = ""
@@ -40,14 +49,16 @@ class KilledRefresh:
     tries_of_rollouts: dict[str, int] = field(default_factory=dict)
 
 
-async def run_killed_refresh(stack: Stack, told: Received) -> KilledRefresh:
+async def run_killed_refresh(stack: Stack, told: Received, mailbox: Mailbox) -> KilledRefresh:
     """The whole story; everything is still up when it returns."""
     await stack.start()
-    await evergold(stack, "automations", EVERGOLD_WEBHOOK=told.url)
+    with (stack.state / "deployments/automations/channels.yaml").open("a") as channels:
+        channels.write(MAIL)
+    await evergold(stack, "automations", EVERGOLD_WEBHOOK=told.url, EVERGOLD_MAIL_SERVER=mailbox.url)
     async with stack.prefect() as client:
         deployment = await client.read_deployment_by_name("refresh-image/refresh-image")
         run = await client.create_flow_run_from_deployment(deployment.id, parameters={"image_set": "office"})
-        story = KilledRefresh(stack, told, run.id)
+        story = KilledRefresh(stack, told, mailbox, run.id)
 
         await until(stack, lambda: has_logged(client, run.id, "customise-install-apps done"))
         story.killed.append(await _kill_process_of(client, stack, run.id))

@@ -80,6 +80,12 @@ def test_what_a_chat_is_told_links_to_the_run(killed_refresh: KilledRefresh) -> 
     assert waiting["url"].endswith(f"/{killed_refresh.run}")
 
 
+def test_the_same_comes_by_mail(killed_refresh: KilledRefresh) -> None:
+    mails = {str(mail["subject"]): mail.get_content() for mail in killed_refresh.mailbox.messages}
+    assert {"refresh office crashed", "refresh office is finished"} <= set(mails)
+    assert f"/{killed_refresh.run}" in mails["refresh office waits for you"]
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here: install Debian's package chromium")
 def test_a_person_approved_it_in_the_browser(killed_refresh: KilledRefresh) -> None:
     assert "Approved by Ada" in killed_refresh.report

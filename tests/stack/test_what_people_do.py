@@ -1,4 +1,4 @@
-"""What people do with runs on real parts, side by side: they answer, are asked to work by hand, and cancel."""
+"""What people do with runs on real parts, side by side: they answer, are asked to work by hand, cancel; and what comes of doing nothing."""
 
 from datetime import timedelta
 
@@ -27,3 +27,9 @@ def test_a_cancelled_roll_back_ends_within_a_minute_and_opens_what_it_has_draine
     how, took = afterwards.cancelled()
     assert how == "Cancelled"
     assert took < timedelta(minutes=1)
+
+
+def test_a_run_that_falls_silent_is_crashed_and_one_that_nobody_answers_is_told_of_again(
+    afterwards: Afterwards,
+) -> None:
+    assert set(afterwards.told_of_silence()) == {"the silent one crashed", "the patient one still waits for you"}

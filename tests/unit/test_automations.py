@@ -5,12 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from prefect.blocks.abstract import NotificationBlock
 from prefect.events.schemas.automations import AutomationCore
 from prefect.server.utilities.user_templates import render_user_template, validate_user_template
 
-from evergold.automations import payload
-from evergold.config.automations import Automation
+from evergold.automations import AutomationError, block_of, payload
+from evergold.config.automations import Automation, Channel
 from evergold.config.load import ConfigError, load_automations, load_channels
+from tests.support.mail import mail_server
 
 NASTY = "RolloutHalted: \"new\" hosts\nfailed: \\ {{ braces }} <b> and 'quotes'"
 
@@ -53,7 +55,34 @@ def test_a_file_that_is_no_automation_is_refused_by_name(tmp_path: Path) -> None
 
 def test_a_channel_by_mail_needs_addresses(tmp_path: Path) -> None:
     (tmp_path / "automations").mkdir()
-    text = "channels:\n  - {name: mail, kind: email, secret_variable: KEY}\n"
+    text = "channels:\n  - {name: mail, kind: smtp, secret_variable: KEY}\n"
     (tmp_path / "automations" / "channels.yaml").write_text(text)
     with pytest.raises(ConfigError, match="sender or to is missing"):
         load_channels(tmp_path)
+
+
+MAIL = Channel(
+    name="mail",
+    kind="smtp",
+    secret_variable="X",
+    sender="evergold@example.com",
+    to=("ada@example.com", "al+x@example.com"),
+)
+
+
+async def test_a_mail_server_is_given_a_message_for_each_address() -> None:
+    with mail_server() as mailbox:
+        block = block_of(MAIL, mailbox.url)
+        assert isinstance(block, NotificationBlock)
+        with block.raise_on_failure():
+            await block.notify(subject="refresh office waits for you", body=NASTY)
+    assert [str(message["to"]) for message in mailbox.messages] == ["ada@example.com", "al+x@example.com"]
+    for message in mailbox.messages:
+        assert (message["from"], message["subject"]) == ("evergold@example.com", "refresh office waits for you")
+        assert message.get_content().replace("\r\n", "\n").strip() == NASTY
+
+
+def test_a_mail_server_that_is_none_is_refused_and_not_repeated() -> None:
+    with pytest.raises(AutomationError, match="X holds no mail server, and the channel mail needs one") as refused:
+        block_of(MAIL, "smtp.example.com s3cret")
+    assert "s3cret" not in str(refused.value)
