@@ -195,6 +195,20 @@ def test_what_could_not_be_seen_the_first_time_may_be_the_second() -> None:
     assert seen(check_heartbeat, faults=[hiccup]).verdict == "pass"
 
 
+def test_where_nothing_may_be_read_nothing_passes() -> None:
+    closed = Fault(path="/subscriptions/|/query", times=9999, status=403, code="AuthorizationFailed", message="No.")
+
+    async def body(world: Simulated) -> dict[str, str]:
+        found = await check_canary(world.azure, world.image_set, subject(world))
+        assert all(check.remedy for check in found)
+        return {check.name: check.verdict for check in found}
+
+    own_too = {"own": [{"name": "mine", "remedy": "Ask Kim.", **SCRIPT}], "fslogix": True}
+    found = simulated(body, small_image_set(checks=own_too), faults=[closed])
+    assert len(found) >= 14
+    assert set(found.values()) == {"unknown"}
+
+
 # Agent
 
 
@@ -283,6 +297,22 @@ def test_a_host_without_a_registration_fails() -> None:
     assert (seen(place, removed).verdict, seen(check_agent, removed).verdict) == ("fail", "fail")
 
 
+def test_a_name_that_another_machine_has_taken_fails() -> None:
+    def reinstalled(world: Simulated) -> None:
+        machine(world).vm_id = "99999999-9999-4999-8999-999999999999"
+
+    found = seen(place, reinstalled)
+    assert (found.verdict, "belongs to another machine" in found.measured) == ("fail", True)
+
+
+def test_a_host_that_tells_nothing_of_its_image_is_unknown() -> None:
+    def by_hand(world: Simulated) -> None:
+        machine(world).image_reference, machine(world).exact_version = {}, ""
+
+    found = seen(place, by_hand)
+    assert (found.verdict, found.measured) == ("unknown", f"Azure does not say what {HOST} was made from.")
+
+
 def test_a_place_that_cannot_be_read_is_unknown() -> None:
     denied = Fault(path="/sessionHosts/", times=99, status=403, code="AuthorizationFailed", message="No.")
     assert seen(place, faults=[denied]).verdict == "unknown"
@@ -331,6 +361,11 @@ def test_a_windows_build_is_held_against_the_floor_and_the_image(
     checks = {"minimum_os_build": floor} if floor else {}
     found = seen(check_build, image_set=small_image_set(checks=checks), asked={"manifest": image})
     assert (found.verdict, found.measured.startswith("26200.9060")) == (verdict, True)
+
+
+def test_a_build_without_its_update_revision_is_a_warning() -> None:
+    found = seen(check_build, lambda world: machine(world).change(os_build="26200"))
+    assert (found.verdict, "no update revision" in found.measured) == ("warn", True)
 
 
 def test_the_build_of_a_machine_that_is_off_is_unknown() -> None:
@@ -409,8 +444,9 @@ def test_a_program_that_is_missing_or_older_fails_by_name_and_one_that_updated_i
     assert "1 have updated themselves" in seen(check_software, asked={"manifest": newer}).measured
 
 
-def test_software_that_nobody_listed_is_a_warning() -> None:
-    assert seen(check_software, asked={"manifest": None}).verdict == "warn"
+@pytest.mark.parametrize("manifest", [None, WHOLE.model_copy(update={"software": {}, "software_left_out": True})])
+def test_software_that_nobody_listed_is_a_warning(manifest: Manifest | None) -> None:
+    assert seen(check_software, asked={"manifest": manifest}).verdict == "warn"
 
 
 def test_software_that_could_not_be_listed_is_unknown() -> None:

@@ -171,6 +171,45 @@ def test_what_could_not_be_seen_is_not_fine() -> None:
     assert "host pool hp-pilot: Could not be read" in text
 
 
+def test_where_nothing_may_be_read_nothing_passes() -> None:
+    closed = Fault(path="/subscriptions/|/query", times=9999, status=403, code="AuthorizationFailed", message="No.")
+    found = checked(faults=[closed])
+    assert found.pop("secrets of customise steps").verdict == "pass", "that is seen where this runs"
+    assert len(found) >= 14
+    assert {check.verdict for check in found.values()} == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host_pool_type": "Personal"}, "It is Personal: its hosts belong to people"),
+        ({"max_sessions": 999999}, "It has no session limit"),
+    ],
+)
+def test_a_pool_that_cannot_be_rolled_out(changes: dict[str, Any], words: str) -> None:
+    def changed(world: Simulated) -> None:
+        for pool in world.cloud.desktop.pools.values():
+            for name, value in changes.items():
+                setattr(pool, name, value)
+
+    assert f"host pool hp-pilot: {words}" in refusal(prepare=changed)
+
+
+def test_a_pool_without_hosts() -> None:
+    def emptied(world: Simulated) -> None:
+        for host in list(world.cloud.desktop.hosts()):
+            world.cloud.desktop.remove(host)
+
+    assert "host pool hp-pilot: It has no session hosts: there is nothing to replace." in refusal(prepare=emptied)
+
+
+def test_what_the_image_set_names_and_nobody_made() -> None:
+    gallery = {"resource_group": "rg-gone", "name": "gal_evergold", "image_definition": "other"}
+    text = refusal(small_image_set(gallery=gallery))
+    assert "image definition other: gal_evergold/other in rg-gone does not exist." in text
+    assert "rights in rg-gone: There is no resource group rg-gone." in text
+
+
 def test_a_version_that_nobody_published_is_not_rolled_out() -> None:
     async def body(world: Simulated) -> None:
         pool = world.image_set.rings[0].pools[0]
