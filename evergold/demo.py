@@ -158,7 +158,8 @@ async def _print_report(watch: Watch) -> None:
     )
     if not found:
         raise DemoError("The refresh completed but left no report.")
-    print(f"\n{found[-1].data}\n", flush=True)
+    text = str(found[-1].data).partition("![")[0]  # without its picture, which is for the UI
+    print(f"\n{text}\n", flush=True)
 
 
 async def _compare_with_world(stack: Stack) -> None:

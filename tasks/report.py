@@ -1,7 +1,7 @@
 """The report of a refresh: what was done to whom and where it all stands, read from Azure and from what was kept with the runs.
 
-One document, written three times: as an artifact to read in the UI with a picture beside it, as JSON with its digest, and as a page that
-can be opened anywhere. It is written when a refresh ends, well or not.
+One document, written three times: as an artifact with its picture to read in the UI, as JSON with its digest, and as a page that can be
+opened anywhere. It is written when a refresh ends, well or not.
 """
 
 import base64
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
-from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from evergold import tags
@@ -25,7 +25,7 @@ from evergold.rollout.observe import PoolWatch
 from evergold.rollout.preview import target_of
 from evergold.validation.page import page
 from evergold.validation.pictures import picture_of
-from evergold.validation.report import Approval, CloudPcStory, PoolStory, Report, Retained, treated
+from evergold.validation.report import Approval, CloudPcStory, PoolStory, Report, Retained, treated, until_in_words
 from evergold.validation.timeline import lanes
 from tasks.record import evidence_of, slug, timeline_of
 
@@ -43,13 +43,8 @@ async def write_report(
     report = await compose(azure, image_set, refresh, decision, problem)
     written = save(report)
     text = markdown(report, written)
-    await acreate_markdown_artifact(text, key=f"refresh-{slug(image_set.name)}", description=f"Refresh {refresh.id}")
-    picture = base64.b64encode(picture_of(report).encode()).decode()
-    await acreate_image_artifact(
-        f"data:image/svg+xml;base64,{picture}",
-        key=f"picture-{slug(image_set.name)}",
-        description=f"Refresh {refresh.id}: {report.headline}",
-    )
+    shown = f"{text}\n{_picture(report)}" if report.pools else text
+    await acreate_markdown_artifact(shown, key=f"refresh-{slug(image_set.name)}", description=f"Refresh {refresh.id}")
     log.info("The report is written: %s", written)
     return text
 
@@ -78,6 +73,12 @@ async def compose(azure: Azure, image_set: ImageSet, refresh: Refresh, decision:
         pools=tuple(stories),
         cloud_pcs=desks,
     )
+
+
+def _picture(report: Report) -> str:
+    """Its picture, inside the text: an image artifact of Prefect's shows its address beside it, here thousands of letters of it."""
+    drawn = base64.b64encode(picture_of(report).encode()).decode()
+    return f"![Capacity over time, and a lane for each host](data:image/svg+xml;base64,{drawn})\n"
 
 
 def save(report: Report) -> Path:
@@ -133,16 +134,22 @@ def markdown(report: Report, written: Path) -> str:
     """The report for the UI."""
     warned, moved = sum(r.warned for r in report.pools), sum(r.moved for r in report.pools)
     rows = "\n".join(_row(story) for story in report.pools)
-    kept = [f"| {each.host} | {story.pool} | {each.until} |" for story in report.pools for each in story.retained]
+    kept = [
+        f"| {each.host} | {story.pool} | {until_in_words(each.until)} |"
+        for story in report.pools
+        for each in story.retained
+    ]
     stopped = (
         f"\n**It stopped.** {report.problem}\n" if report.problem else f" Version {report.version} is now the latest."
     )
     parts = [
         f"# {report.image_set} {report.version}: {report.served} on the new version",
-        f"{treated(warned, moved) if report.pools else ''}{stopped}\n{_remarks(report.remarks)}".lstrip(" "),
+        f"{treated(warned, moved, ended=report.outcome != 'stopped') if report.pools else ''}{stopped}\n{_remarks(report.remarks)}".lstrip(
+            " "
+        ),
         _pools_table(rows, report.version) if report.pools else "",
         _cloud_pcs(report.cloud_pcs),
-        f"Built from `{report.source}`. {_approved(report.approval)}",
+        f"Built from `{report.source}`. {_approved(report.approval)} {report.approved_with}".rstrip(),
         f"The whole report, with pictures: `{written}`; as JSON beside it. SHA-256 `{report.digest}`.",
         _way_back(kept) if report.pools else "",
     ]

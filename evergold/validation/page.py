@@ -22,8 +22,8 @@ from evergold.validation.pictures import (
     minutes_in_words,
     waits_of,
 )
-from evergold.validation.report import CloudPcStory, Outcome, PoolStory, Report, treated
-from evergold.validation.verdicts import Check, Evidence, Verdict
+from evergold.validation.report import CloudPcStory, Outcome, PoolStory, Report, treated, until_in_words
+from evergold.validation.verdicts import Check, Evidence, Verdict, worst_first
 
 VERDICTS: dict[Outcome, str] = {"well": "It went well", "look": "It went through: please look", "stopped": "It stopped"}
 SIGNS: dict[Outcome, str] = {"well": "&#10003;", "look": "!", "stopped": "&#10005;"}
@@ -44,7 +44,7 @@ def page(report: Report) -> str:
         *(_pool(story, report) for story in report.pools),
         _cloud_pcs(report.cloud_pcs),
         _people_and_waits(report) if report.pools else "",
-        _evidence(report.evidence),
+        _evidence(report.evidence, report.approved_with),
         _way_back(report),
         _foot(report),
         "</main>",
@@ -57,7 +57,9 @@ def page(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    met = treated(*_people(report)) if report.pools or report.cloud_pcs is None else ""
+    met = (
+        treated(*_people(report), ended=report.outcome != "stopped") if report.pools or report.cloud_pcs is None else ""
+    )
     took = _took(report)
     approved = ""
     if report.approval is not None:
@@ -117,7 +119,7 @@ def _checks_told(evidence: Evidence | None) -> str:
 def _problems(report: Report) -> str:
     parts = ""
     if report.problem:
-        parts += f"<section><h2>Why it stopped</h2><p>{escape(report.problem)}</p></section>"
+        parts += f'<section><h2>Why it stopped</h2><p class="told">{escape(report.problem)}</p></section>'
     if report.remarks:
         items = "".join(f"<li>{escape(remark)}</li>" for remark in report.remarks)
         parts += f'<section><h2>Please look</h2><ul class="remarks">{items}</ul></section>'
@@ -158,7 +160,10 @@ def _people_told(story: PoolStory) -> str:
 
 def _people_and_waits(report: Report) -> str:
     waited = waits_of(report)
-    people = bars_picture(hosts_moved(report.pools), "#4b92d4", "Users", lambda value: f"{value:.0f}")
+    moved = hosts_moved(report.pools)
+    people = '<p class="faint">Nobody was on the old hosts when their turn came.</p>'
+    if any(moved.values()):
+        people = bars_picture(moved, "#4b92d4", "Users", lambda value: f"{value:.0f}")
     bars = '<p class="faint">It did not wait for anything, as far as is known.</p>'
     if waited:
         bars = bars_picture(waited, GOOD, "Waiting by cause", minutes_in_words)
@@ -168,7 +173,7 @@ def _people_and_waits(report: Report) -> str:
     )
 
 
-def _evidence(evidence: Evidence | None) -> str:
+def _evidence(evidence: Evidence | None, approved_with: str) -> str:
     if evidence is None:
         return '<section><h2>Evidence</h2><p class="faint">The evidence of the approval is not kept any more.</p></section>'
     manifest = evidence.manifest
@@ -178,7 +183,7 @@ def _evidence(evidence: Evidence | None) -> str:
         contents = f"In it: {escape(manifest.os.name)}, build {escape(manifest.os.build)}, {counts}."
     return (
         f"<section><h2>Evidence</h2><p>Built from <code>{escape(evidence.source)}</code>, "
-        f"checked on {escape(evidence.canary or 'import into Windows 365')}. {contents}</p>"
+        f"checked on {escape(evidence.canary or 'import into Windows 365')}. {contents} {escape(approved_with)}</p>"
         f"{_checks(evidence.checks)}{_difference(evidence.difference, evidence.compared_with)}</section>"
     )
 
@@ -187,7 +192,7 @@ def _checks(checks: Iterable[Check]) -> str:
     rows = "".join(
         f'<tr><td><span class="chip {check.verdict}">{WORDS[check.verdict]}</span></td><td>{escape(check.name)}</td>'
         f"<td>{escape(check.measured)}</td><td>{escape(check.threshold)}</td><td>{escape(check.remedy)}</td></tr>"
-        for check in checks
+        for check in worst_first(checks)
     )
     return f"<table><tr><th>verdict</th><th>check</th><th>found</th><th>asked for</th><th>what to do</th></tr>{rows}</table>"
 
@@ -218,7 +223,7 @@ def _change(word: str, change: Change) -> tuple[str, str, str, str]:
 
 def _way_back(report: Report) -> str:
     rows = "".join(
-        f"<tr><td>{escape(kept.host)}</td><td>{escape(story.pool)}</td><td>{escape(kept.until)}</td></tr>"
+        f"<tr><td>{escape(kept.host)}</td><td>{escape(story.pool)}</td><td>{escape(until_in_words(kept.until))}</td></tr>"
         for story in report.pools
         for kept in story.retained
     )

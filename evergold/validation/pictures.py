@@ -75,7 +75,7 @@ def picture_of(report: Report) -> str:
     for story, axis in drawn:
         parts.append(
             _text(
-                0,
+                10,
                 top + 16,
                 f"{story.pool}: {story.on_version} of {story.hosts} hosts on {report.version}",
                 15,
@@ -89,7 +89,9 @@ def picture_of(report: Report) -> str:
             top += height + 6
         top += 14
     parts.append(f"<g transform='translate(0 {top})'>{_legend()}</g>")
-    return _svg("".join(parts), top + 30, f"{report.image_set} {report.version}: {report.headline}")
+    # On white: where it is shown may be dark, and its ink is too.
+    paper = f"<rect width='{WIDTH}' height='{top + 30:.0f}' fill='#ffffff'/>"
+    return _svg(paper + "".join(parts), top + 30, f"{report.image_set} {report.version}: {report.headline}")
 
 
 def capacity_picture(story: PoolStory, axis: Axis) -> str:
@@ -157,17 +159,19 @@ def _capacity(story: PoolStory, axis: Axis) -> tuple[str, float]:
         parts.append(_text(LEFT - 8, y(percent) + 4, f"{percent} %", 12, FAINT, anchor="end"))
     if story.samples:
         parts.append(_curve(story, axis, y, bottom))
-    floor = y(story.floor_percent)
-    parts.append(
-        f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{floor}' y2='{floor}' stroke='{BAD}' stroke-width='1.5' stroke-dasharray='6 4'/>"
-    )
-    parts.append(_text(LEFT - 8, floor + 4, f"floor {story.floor_percent} %", 12, BAD, "bold", "end"))
     for since, until in story.gaps:
         x, width = axis.x(since), axis.x(until) - axis.x(since)
         parts.append(
             f"<rect x='{x}' y='{top}' width='{width:.1f}' height='{bottom - top}' fill='#ffffff' fill-opacity='.82'/>"
         )
-        parts.append(_text(x + width / 2, (top + bottom) / 2, "no record", 12, FAINT, anchor="middle"))
+        parts.append(_text(x + width / 2, bottom - 8, "no record", 12, FAINT, anchor="middle"))
+    if story.samples:
+        parts.append(_lowest(story, axis, y))
+    floor = y(story.floor_percent)
+    parts.append(
+        f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{floor}' y2='{floor}' stroke='{BAD}' stroke-width='1.5' stroke-dasharray='6 4'/>"
+    )
+    parts.append(_text(LEFT - 8, floor + 4, f"floor {story.floor_percent} %", 12, BAD, "bold", "end"))
     return "".join(parts), CAPACITY_HEIGHT
 
 
@@ -178,24 +182,18 @@ def _curve(story: PoolStory, axis: Axis, at: Callable[[float], float], bottom: f
         path += f"H{axis.x(sample.at)}V{at(sample.capacity_percent)}"
     path += f"H{WIDTH - RIGHT}"
     area = f"{path}V{bottom}H{axis.x(samples[0].at)}Z"
-    lowest = min(samples, key=lambda sample: sample.capacity_percent)
+    return f"<path d='{area}' fill='{GOOD}' fill-opacity='.13'/><path d='{path}' fill='none' stroke='{GOOD}' stroke-width='2.2'/>"
+
+
+def _lowest(story: PoolStory, axis: Axis, at: Callable[[float], float]) -> str:
+    lowest = min(story.samples, key=lambda sample: sample.capacity_percent)
     x, low = axis.x(lowest.at), at(lowest.capacity_percent)
     colour = BAD if lowest.capacity_percent < story.floor_percent else GOOD
     anchor = "end" if x > WIDTH - 200 else "start"
-    return (
-        f"<path d='{area}' fill='{GOOD}' fill-opacity='.13'/><path d='{path}' fill='none' stroke='{GOOD}' stroke-width='2.2'/>"
-        f"<circle cx='{x}' cy='{low}' r='4' fill='{colour}'/>"
-        + _text(
-            x + (-9 if anchor == "end" else 9),
-            low - 7,
-            f"lowest {lowest.capacity_percent} %",
-            12,
-            colour,
-            "bold",
-            anchor,
-            halo=True,
-        )
-    )
+    words = f"lowest {lowest.capacity_percent} %"
+    beside = x + (-9 if anchor == "end" else 9)
+    mark = f"<circle cx='{x}' cy='{low}' r='4' fill='{colour}'/>"
+    return mark + _text(beside, low - 7, words, 12, colour, "bold", anchor, halo=True)
 
 
 def _lanes(story: PoolStory, axis: Axis) -> tuple[str, float]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evergold import tags
 from evergold.validation.timeline import Lane, Sample, gaps
 from evergold.validation.verdicts import Evidence
 
@@ -127,7 +128,7 @@ class Report(_Part):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should look at, in sentences."""
+        """What a person should look at, in sentences: nobody knows of it yet."""
         found = [
             f"Capacity of {pool.pool} fell to {pool.lowest_percent} %, below its floor of {pool.floor_percent} %."
             for pool in self.pools
@@ -137,10 +138,15 @@ class Report(_Part):
         if self.cloud_pcs is not None and self.cloud_pcs.on_image < self.cloud_pcs.cloud_pcs:
             told = "; ".join(self.cloud_pcs.remaining) or "nobody was to be reprovisioned, or it is not done yet"
             found.append(f"Cloud PCs that are not on {self.cloud_pcs.image}: {told}.")
-        if self.evidence is not None and self.evidence.verdict != "pass":
-            named = ", ".join(check.name for check in self.evidence.checks if check.verdict != "pass")
-            found.append(f"Approved with remarks: {named}.")
+        if self.evidence is not None and not self.evidence.passed:
+            found.append(f"Approved though not everything had passed: {_named(self.evidence)}.")
         return tuple(found)
+
+    @property
+    def approved_with(self) -> str:
+        """What the approver saw and let pass, in a sentence; "" where there was nothing. No reason to look once more."""
+        seen = self.evidence is not None and self.evidence.passed and _named(self.evidence)
+        return f"Approved with warnings: {seen}." if seen else ""
 
     @property
     def served(self) -> str:
@@ -170,13 +176,24 @@ class Report(_Part):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def treated(warned: int, moved: int) -> str:
-    """What the users met, in a sentence."""
+def _named(evidence: Evidence) -> str:
+    """The checks that did not pass."""
+    return ", ".join(check.name for check in evidence.checks if check.verdict != "pass")
+
+
+def treated(warned: int, moved: int, *, ended: bool = True) -> str:
+    """What the users met, in a sentence; `ended` where every host that was to go has gone."""
     if not warned and not moved:
-        return "Nobody was warned or signed out: every host went when its last user had left."
+        return f"Nobody was warned or signed out{': every host went when its last user had left' if ended else ''}."
     people = "1 user was" if warned == 1 else f"{warned} users were"
     if not moved:
         return f"{people} warned, and left before anybody had to be signed out."
     if moved >= warned:
         return f"{people} warned and then signed out."
     return f"{people} warned; {moved} of them were then signed out, the others had left by themselves."
+
+
+def until_in_words(moment: str) -> str:
+    """A time as it stands in a tag, for people: "Tue 17 Nov 03:51 UTC"."""
+    at = tags.parse_time(moment)
+    return f"{at:%a %d %b %H:%M} UTC" if at else moment

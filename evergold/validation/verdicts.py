@@ -116,6 +116,11 @@ def worst(checks: Iterable[Check]) -> Verdict:
     return max((check.verdict for check in checks), key=ORDER.index, default="unknown")
 
 
+def worst_first(checks: Iterable[Check]) -> list[Check]:
+    """In the order in which a person should read them."""
+    return sorted(checks, key=lambda check: -ORDER.index(check.verdict))
+
+
 def judge_steps_by_hand(done: Mapping[str, str]) -> tuple[Check, ...]:
     """What people have changed by hand in the build, by step: worth a look, since no script can do it again."""
     return tuple(
@@ -177,7 +182,7 @@ def _checks_table(checks: tuple[Check, ...]) -> str:
     lines = ["| check | verdict | found | asked for | what to do |", "| --- | --- | --- | --- | --- |"]
     lines += [
         f"| {_cell(c.name)} | {SIGNS[c.verdict]} | {_cell(c.measured)} | {_cell(c.threshold)} | {_cell(c.remedy)} |"
-        for c in checks
+        for c in worst_first(checks)
     ]
     return "\n".join(lines)
 

@@ -127,8 +127,8 @@ def test_a_report_is_written_for_the_ui_as_a_page_and_as_json(tmp_path: Path, mo
         document = json.loads((tmp_path / "office-20261112-2000.json").read_text())
         assert document["digest"] in text
         assert document["report"]["evidence"]["version"] == "1.1.0"
-        picture = (await artifact("picture-office")).data
-        assert base64.b64decode(str(picture).partition("base64,")[2]).startswith(b"<svg ")
+        shown = str((await artifact("refresh-office")).data)
+        assert base64.b64decode(shown.partition("base64,")[2].partition(")")[0]).startswith(b"<svg ")
         stopped = await write_report.fn(azure, image_set, refresh, decision, "hp-pilot halted.")
         assert "**It stopped.** hp-pilot halted." in stopped
         assert "It stopped" in (tmp_path / "office-20261112-2000.html").read_text()

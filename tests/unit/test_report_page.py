@@ -93,7 +93,8 @@ FAILED = story(lanes=(lane("off-004", "created", "failed"),))
     [
         ({}, "well"),
         ({"evidence": None}, "well"),
-        ({"evidence": evidence("warn")}, "look"),
+        ({"evidence": evidence("warn")}, "well"),
+        ({"evidence": evidence("unknown")}, "look"),
         ({"pools": (story(lowest_percent=70),)}, "look"),
         ({"pools": (FAILED,)}, "look"),
         ({"pools": (story(on_version=1),)}, "stopped"),
@@ -107,6 +108,22 @@ def test_how_it_went_in_one_word(changes: dict[str, Any], outcome: str) -> None:
     assert bool(found.remarks) is (outcome == "look")
 
 
+def test_what_the_approver_saw_and_let_pass_is_told_and_alarms_nobody_again() -> None:
+    text = page(report(evidence=evidence("warn")))
+    assert "It went well" in text
+    assert "Approved with warnings: AVD agent." in text
+
+
+def test_what_did_not_pass_is_read_first() -> None:
+    fine, bad = (evidence(verdict).checks[0].model_copy(update={"name": verdict}) for verdict in ("pass", "warn"))
+    text = page(report(evidence=evidence().model_copy(update={"checks": (fine, bad)})))
+    assert text.index("<td>warn</td>") < text.index("<td>pass</td>")
+
+
+def test_how_long_the_way_back_is_open_is_told_as_people_tell_it() -> None:
+    assert "<td>Mon 16 Nov 12:00 UTC</td>" in page(report())
+
+
 @pytest.mark.parametrize(
     ("warned", "moved", "words"),
     [
@@ -118,6 +135,11 @@ def test_how_it_went_in_one_word(changes: dict[str, Any], outcome: str) -> None:
 )
 def test_what_users_met_is_told_in_a_sentence(warned: int, moved: int, words: str) -> None:
     assert treated(warned, moved) == words
+
+
+def test_of_a_rollout_that_stopped_nobody_says_that_every_host_went() -> None:
+    assert treated(0, 0, ended=False) == "Nobody was warned or signed out."
+    assert "every host went" not in page(report(problem="It halted.", pools=(story(warned=0, moved=0),)))
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
