@@ -47,20 +47,20 @@ async def put_back(flow: "Flow[..., None]", flow_run: FlowRun, state: State) -> 
 )
 async def refresh_image(
     image_set: ImageSetName,
-    notes: Words = "",
     started_by: Words = "",
-    give_up: Words = "",
+    notes: Words = "",
     image_version: NewVersion = "",
+    give_up: Words = "",
 ) -> None:
     """Build, prove, approve and roll out a new image version.
 
     Args:
         image_set: Name of the image set: a file in deployments/image_sets, without .yaml.
-        notes: Why this refresh, for whoever looks at the image version later. Kept on it.
         started_by: Your name. Kept on the image version; needed where the image set wants two people (approval.four_eyes).
+        notes: Why this refresh, for whoever looks at the image version later. Kept on it.
+        image_version: Number of the new version, x.y.z, above every one there is. Left empty, the image set says how it is made.
         give_up: Id of a refresh that is unfinished and not approved, such as office-20261112-2000: it is rejected and removed, and a
             new one begins. Left empty, an unfinished refresh is gone on with.
-        image_version: Number of the new version, x.y.z, above every one there is. Left empty, the image set says how it is made.
 
     """
     loaded = load_image_set(image_set)

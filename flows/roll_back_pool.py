@@ -15,7 +15,7 @@ from evergold.rollout.engine import put_back_after, roll_out
 from evergold.validation.preflight import check_rollout, connect_for, refuse_unless_passed
 from flows.parameters import ImageSetName, PoolName
 from tasks.roll_back import find_way_back, place_back, withdraw
-from tasks.rollout import Board, pool_of
+from tasks.rollout import Board, chosen_method, pool_of
 
 log = logging.getLogger("evergold.rollout")
 
@@ -50,21 +50,22 @@ async def roll_back_pool(
     Args:
         image_set: Name of the image set.
         pool: Name of the host pool, as in the image set.
-        reason: What is wrong with the present version. Kept on it.
-        name: Your name. Kept on it too.
+        reason: What is wrong with the present version. It is kept on that version.
+        name: Your name. It is kept there too.
         to_version: The version to go back to, x.y.z. Left empty: the one that the pool's hosts were last retired from.
-        release_method: How users leave the present hosts. as planned: what the image set says.
+        release_method: How users leave the present hosts. as planned: what the image set says. opportunistic: nobody is signed out.
+            immediate: users are warned, then signed out. scheduled: the same, in the maintenance window.
 
     """
     loaded = load_image_set(image_set)
     _, chosen = pool_of(loaded, pool)
+    method = chosen_method(loaded, release_method)
     async with connect_for(loaded) as azure:
         found, called = await find_way_back(azure, loaded, chosen, to_version)
         number = found.version_id.rpartition("/")[2]
         refuse_unless_passed(await check_rollout(azure, loaded, chosen, number), f"The roll back of {pool}")
         log.info("%s: back to %s, of which %d hosts are retained", pool, number, len(found.retained))
         await withdraw(azure, loaded, found.left, name, reason)
-        method = None if release_method == "as planned" else release_method
         place = await place_back(azure, loaded, pool, found, called, method)
         board = Board(pool)
         try:

@@ -21,7 +21,7 @@ from evergold.validation.preflight import check_rollout, connect_for, refuse_unl
 from flows.parameters import ImageSetName, ImageVersion, PoolName
 from tasks.image import approved_version
 from tasks.record import Record
-from tasks.rollout import Board, pool_of
+from tasks.rollout import Board, chosen_method, pool_of
 
 log = logging.getLogger("evergold.rollout")
 
@@ -53,15 +53,16 @@ async def roll_out_image(
         image_set: Name of the image set.
         pool: Name of the host pool, as in the image set.
         image_version: The version, x.y.z. It must have been approved.
-        release_method: as planned: what the image set says. opportunistic: nobody is signed out. immediate: after a warning, now.
+        release_method: as planned: what the image set says. opportunistic: nobody is signed out. immediate: users are warned, then signed
+            out. scheduled: the same, in the maintenance window.
         dry_run: Only write down what would be done: which hosts, in which order, and how many users are on them.
 
     """
     loaded = load_image_set(image_set)
     _, chosen = pool_of(loaded, pool)
+    method = chosen_method(loaded, release_method)
     async with connect_for(loaded) as azure:
         refuse_unless_passed(await check_rollout(azure, loaded, chosen, image_version), f"The rollout to {pool}")
-        method = None if release_method == "as planned" else release_method
         if dry_run:
             text = await describe_plan(azure, loaded, "dry-run", image_version, pool, method)
             await acreate_markdown_artifact(

@@ -16,6 +16,7 @@ from prefect import task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import arun_deployment
+from pydantic import TypeAdapter
 
 from evergold import holds
 from evergold.azure import Azure
@@ -33,6 +34,7 @@ from evergold.validation.checks import check_canary
 from evergold.validation.image_checks import check_source
 from evergold.validation.subject import Subject
 from evergold.validation.verdicts import Evidence, judge_difference, judge_steps_by_hand
+from tasks.approval import AS_PLANNED
 from tasks.record import keep_evidence
 
 log = logging.getLogger("evergold.rollout")
@@ -276,3 +278,16 @@ def pool_of(image_set: ImageSet, name: str) -> tuple[Any, Pool]:
         raise ValueError(
             f"{image_set.name} has no host pool {name}: deployments/image_sets/{image_set.name}.yaml names {known}. Nothing was changed."
         ) from None
+
+
+def chosen_method(image_set: ImageSet, chosen: str) -> ReleaseMethod | None:
+    """What a person chose in a form; None for "as planned". Raises ValueError where no time keeps it from going now."""
+    if chosen == AS_PLANNED:
+        return None
+    rollout = image_set.rollout
+    if chosen == "scheduled" and rollout.scheduled_start is None and not rollout.windows:
+        raise ValueError(
+            f"release_method is scheduled, and deployments/image_sets/{image_set.name}.yaml says no time for it. Nothing was changed. "
+            "What to do: add windows or scheduled_start to rollout there, or choose another release_method."
+        )
+    return TypeAdapter(ReleaseMethod).validate_python(chosen)

@@ -165,7 +165,7 @@ def _image_set_problems(document: Document, root: Path | None) -> Iterator[Probl
                 place, message, f"Add it as {_shown(script_file(given, root))}, or correct the path."
             )
     yield from _location_not_published(document)
-    yield from _ring_without_a_time(document)
+    yield from _scheduled_without_a_time(document)
     pools = document.texts("rings", "*", "pools", "*", "name")
     yield from _twice(document, pools, "A host pool belongs to one ring: remove it from the others.")
     prefixes = document.texts("rings", "*", "pools", "*", "hosts", "name_prefix")
@@ -195,10 +195,11 @@ def _location_not_published(document: Document) -> Iterator[Problem]:
             yield document.problem(("publish", "regions"), message, f"Add `- name: {location}`.")
 
 
-def _ring_without_a_time(document: Document) -> Iterator[Problem]:
+def _scheduled_without_a_time(document: Document) -> Iterator[Problem]:
     if document.texts("rollout", "scheduled_start") or document.texts("rollout", "windows", "*", "start"):
         return
-    for place, method in document.texts("rings", "*", "release_method"):
+    chosen = [*document.texts("rings", "*", "release_method"), *document.texts("approval", "release_methods", "*")]
+    for place, method in chosen:
         if method == "scheduled":
             message = "is scheduled, and rollout.scheduled_start is missing"
             remedy = "Add to rollout when users may be moved, such as scheduled_start: 2026-11-14T22:00:00+01:00."

@@ -7,6 +7,8 @@ import pytest
 
 from evergold.config.models import Approval
 from tasks.approval import ApprovalForm, Question, objection_to
+from tasks.rollout import chosen_method
+from tests.support.simulated import small_image_set
 
 NOW = datetime(2026, 11, 13, 10, tzinfo=UTC)
 
@@ -83,3 +85,13 @@ def test_an_approver_may_choose_the_gentlest_release_method() -> None:
 def test_a_rougher_release_method_needs_the_image_sets_leave() -> None:
     assert "immediate may not be chosen" in (objection({"release_method": "immediate"}) or "")
     assert objection({"release_method": "immediate"}, release_methods=("immediate",)) is None
+
+
+def test_what_is_scheduled_wants_a_time_in_the_image_set() -> None:
+    untimed = small_image_set()
+    with pytest.raises(ValueError, match=r"office\.yaml says no time for it\. Nothing was changed"):
+        chosen_method(untimed, "scheduled")
+    assert chosen_method(untimed, "immediate") == "immediate"
+    assert chosen_method(untimed, "as planned") is None
+    timed = small_image_set(rollout={"scheduled_start": "2026-11-14T22:00:00+01:00"})
+    assert chosen_method(timed, "scheduled") == "scheduled"

@@ -456,6 +456,10 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_should_stand_there(
             "rings[1].release_method: is scheduled, and rollout.scheduled_start is missing. What to do: Add to rollout",
         ),
         (
+            ("rings:\n", "approval:\n  release_methods: [immediate, scheduled]\nrings:\n"),
+            "approval.release_methods[1]: is scheduled, and rollout.scheduled_start is missing. What to do: Add to rollout",
+        ),
+        (
             (
                 "max_surge: 2",
                 'windows: [{ days: [sat], start: "22:00", minutes: 60, time_zone: Europe/Atlantis }]',
