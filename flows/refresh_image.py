@@ -77,7 +77,8 @@ async def refresh_image(
                 await roll_out_rings(azure, loaded, refresh, decision.release_method or None)
                 await image.promote(azure, loaded, refresh, decision.digest)
                 if loaded.cloud_pcs is not None:
-                    await report.write_report(azure, loaded, refresh, decision)  # the Cloud PCs may take days
+                    if loaded.rings:
+                        await report.write_report(azure, loaded, refresh, decision)  # the Cloud PCs may take days
                     await cloud_pcs.serve(azure, loaded, refresh)
             except (RingError, ReprovisionHaltedError, PolicyChangedError) as stopped:
                 await report.write_report(azure, loaded, refresh, decision, str(stopped))

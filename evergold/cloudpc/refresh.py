@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from evergold.azure import Azure
 from evergold.azure.cloudpcs import DeviceImage
 from evergold.cloudpc import campaign as notes
@@ -9,6 +11,7 @@ from evergold.cloudpc.checks import check_version
 from evergold.cloudpc.engine import Place, look
 from evergold.cloudpc.images import find_image, name_for, settings_of
 from evergold.cloudpc.model import Plan
+from evergold.cloudpc.observe import PolicyChangedError
 from evergold.cloudpc.policies import images_to_keep, policies_of
 from evergold.config.models import ImageSet
 from evergold.images.customise import by_hand
@@ -61,7 +64,11 @@ async def story_of(azure: Azure, image_set: ImageSet, version: str) -> CloudPcSt
     campaign = await notes.current(azure, image_set)
     if campaign is not None and campaign.version != version:
         campaign = None
-    seen = await look(Place(azure, image_set, settings), campaign) if campaign and campaign.approved_by else Plan(())
+    seen = Plan(())
+    if campaign is not None and campaign.approved_by:
+        # Between the approval and the policies' change, and where somebody else has changed them, there is nothing to be told.
+        with suppress(PolicyChangedError):
+            seen = await look(Place(azure, image_set, settings), campaign)
     return CloudPcStory(
         image=image,
         cloud_pcs=len(desks),

@@ -63,6 +63,8 @@ async def served(world: Simulated, version: str) -> None:
     campaign = await notes.note(
         world.azure, world.image_set, replace(campaign, approved_by="Ada", waivers={"cpc-user002@contoso.com": "empty"})
     )
+    between = await story_of(world.azure, world.image_set, version)
+    assert (between.on_image, between.remaining) == (0, ())
     for policy in await policies_of(world.azure, (POLICY,)):
         await ensure_policy_image(world.azure, world.image_set, policy, Image("custom", image.id, image.name))
     heard = Heard()
