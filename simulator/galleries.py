@@ -213,6 +213,7 @@ class Galleries:
         read = "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read"
         return [
             Route("GET", group_path(GALLERY), self._get_gallery),
+            Route("GET", group_path(GALLERY + "/images"), self._list_definitions),
             Route("GET", group_path(DEFINITION), self._get_definition),
             Route(
                 "PATCH",
@@ -403,6 +404,12 @@ class Galleries:
 
     def _get_definition(self, request: ArmRequest) -> Reply:
         return Reply(200, self._definition(request).body())
+
+    def _list_definitions(self, request: ArmRequest) -> Reply:
+        self._get_gallery(request)
+        gallery, group = request["gallery"].lower(), request["group"].lower()
+        inside = [d for d in self._definitions.values() if (d.gallery.lower(), d.group.lower()) == (gallery, group)]
+        return page(request, [definition.body() for definition in inside])
 
     def _patch_definition(self, request: ArmRequest) -> Reply:
         definition = self._definition(request)

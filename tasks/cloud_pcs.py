@@ -18,6 +18,7 @@ from prefect.events import emit_event
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.input.actions import aread_flow_run_input
+from prefect.runtime import flow_run as this_run
 from pydantic import Field, ValidationError
 
 from evergold.approve import APPROVAL, ORIGIN_KEY
@@ -25,11 +26,13 @@ from evergold.azure import Azure
 from evergold.azure.cloudpcs import DeviceImage
 from evergold.azure.errors import raise_failed
 from evergold.cloudpc import campaign as notes
+from evergold.cloudpc import lease
 from evergold.cloudpc.checks import check_version
 from evergold.cloudpc.directions import begin_back, begin_forward, end_by_id, ready_image
 from evergold.cloudpc.engine import Place, look, reprovision
 from evergold.cloudpc.images import ensure_imported, name_for, retire_images, settings_of
 from evergold.cloudpc.model import Campaign, Plan, Verdict
+from evergold.cloudpc.observe import first_part
 from evergold.cloudpc.policies import UNCHANGED, Change, Image, ensure_policy_image, policies_of
 from evergold.cloudpc.refresh import ensure_image_forgotten, gather_evidence
 from evergold.config.models import ImageSet
@@ -102,6 +105,7 @@ async def update_policies(azure: Azure, image_set: ImageSet, version: str) -> li
     image = await ready_image(azure, image_set, version)
     wanted = Image("custom", image.id, image.name)
     policies = await policies_of(azure, settings_of(image_set).provisioning_policies)
+    await lease.refuse_held(azure, image_set, [first_part(policy) for policy in policies], str(this_run.id))
     changes = [await ensure_policy_image(azure, image_set, policy, wanted) for policy in policies]
     await _tell_changes(image_set, changes)
     return changes
@@ -123,6 +127,8 @@ async def _tell_changes(image_set: ImageSet, changes: Sequence[Change]) -> None:
 @task(name="set provisioning policies back", cache_policy=NO_CACHE)
 async def set_policies_back(azure: Azure, image_set: ImageSet, version: str) -> Campaign:
     """Every policy has the image again that it had before this version, and a campaign back to those is under way."""
+    policies = await policies_of(azure, settings_of(image_set).provisioning_policies)
+    await lease.refuse_held(azure, image_set, [first_part(policy) for policy in policies], str(this_run.id))
     campaign, changes = await begin_back(azure, image_set, version)
     await _tell_changes(image_set, changes)
     return campaign
@@ -285,7 +291,7 @@ async def carry_out(azure: Azure, image_set: ImageSet, campaign: Campaign) -> No
     """Every Cloud PC of the campaign is done, has failed or is left; the table says which, and why."""
     board = Board(image_set)
     place = Place(azure, image_set, settings_of(image_set))
-    last = await reprovision(place, campaign, Teller(image_set).tell, board.show)
+    last = await reprovision(place, campaign, Teller(image_set).tell, board.show, str(this_run.id))
     await board.report(campaign, last)
     log.info("Done: %d, failed: %d, left: %d", last.count("done"), last.count("failed"), last.count("left"))
 

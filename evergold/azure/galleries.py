@@ -130,6 +130,11 @@ class Galleries:
             str(definition),
         )
 
+    async def list_definitions(self, resource_group: str, gallery: str) -> list[models.GalleryImage]:
+        """Every image definition of the gallery, with its tags."""
+        with explaining("list the image definitions", f"{resource_group}/{gallery}"):
+            return [each async for each in self._client.gallery_images.list_by_gallery(resource_group, gallery)]
+
     async def update_definition_tags(
         self,
         definition: Definition,

@@ -14,10 +14,12 @@ from typing import Literal
 
 from evergold.azure import Azure, AzureFailure
 from evergold.cloudpc import campaign as notes
+from evergold.cloudpc import lease
 from evergold.cloudpc.model import SETTLED, Campaign, Desk, Plan, Verdict
 from evergold.cloudpc.observe import RESTORE_POINTS, bulk_name, look_closely, observe, rings_of, rules_of
-from evergold.cloudpc.plan import CAN_BE_REPROVISIONED, plan
+from evergold.cloudpc.plan import CAN_BE_REPROVISIONED, in_turn, plan
 from evergold.config.models import CloudPcs, ImageSet
+from evergold.rollout.lease import Lease
 
 log = logging.getLogger("evergold.cloudpc")
 
@@ -42,23 +44,37 @@ class Place:
     settings: CloudPcs
 
 
-async def look(place: Place, campaign: Campaign, *, closely: bool = True) -> Plan:
-    """What is to be done now, without doing it."""
-    rings = await rings_of(place.azure, place.settings)
-    desks = await observe(place.azure, place.settings, campaign, rings, closely=closely)
-    now = place.azure.clock.now()
-    return plan(desks, campaign, rules_of(place.settings), now)
+async def look(place: Place, campaign: Campaign, *, closely: Literal["all", "in turn", "none"] = "all") -> Plan:
+    """What is to be done now, without doing it. `closely` names the Cloud PCs that are asked about one by one."""
+    azure, settings, rules = place.azure, place.settings, rules_of(place.settings)
+    desks = await observe(azure, settings, campaign, await rings_of(azure, settings))
+    if closely != "none":
+        turn = in_turn(plan(desks, campaign, rules, azure.clock.now()), rules) if closely == "in turn" else None
+        chosen = [desk for desk in desks if turn is None or desk.id in turn]
+        closer = {desk.id: desk for desk in await look_closely(azure, settings, chosen)}
+        desks = [closer.get(desk.id, desk) for desk in desks]
+    return plan(desks, campaign, rules, azure.clock.now())
 
 
-async def reprovision(place: Place, campaign: Campaign, tell: Tell, show: Show) -> Plan:
+async def reprovision(place: Place, campaign: Campaign, tell: Tell, show: Show, holder: str) -> Plan:
     """Every Cloud PC of the campaign is done, has failed or is left, and the last plan says which and why.
 
-    `tell` brings word to users; `show` is given every tick. Raises ReprovisionHaltedError, PolicyChangedError or AzureFailure.
+    `tell` brings word to users; `show` is given every tick; `holder` names the run in the lease. Raises ReprovisionHaltedError,
+    PolicyChangedError, LeaseHeldError or AzureFailure.
     """
+    held = await lease.take(place.azure, place.image_set, campaign, holder)
+    try:
+        return await _loop(place, campaign, tell, show, held)
+    finally:
+        await lease.release(place.azure, place.image_set, held)
+
+
+async def _loop(place: Place, campaign: Campaign, tell: Tell, show: Show, held: Lease) -> Plan:
     blind = 0
     while True:
         wait_s = TICK_S
         try:
+            held = await lease.keep(place.azure, place.image_set, campaign, held)
             campaign, decided = await _tick(place, campaign, tell)
             blind = 0
         except AzureFailure as failure:
@@ -80,7 +96,7 @@ async def reprovision(place: Place, campaign: Campaign, tell: Tell, show: Show) 
 
 async def _tick(place: Place, campaign: Campaign, tell: Tell) -> tuple[Campaign, Plan]:
     azure = place.azure
-    decided = await look(place, campaign, closely=campaign.told_again_at is not None)
+    decided = await look(place, campaign, closely="in turn" if campaign.told_again_at else "none")
     if decided.tell:
         await tell(decided.tell, campaign, [v for v in decided.verdicts if v.fate not in SETTLED])
         now = azure.clock.now()
@@ -122,5 +138,5 @@ async def _still_free(place: Place, desk: Desk) -> bool:
     begun = seen.action_started if seen.action.casefold() == "reprovision" else None
     if begun != desk.reprovision_begun or seen.last_login != desk.last_login:
         return False
-    (closer,) = await look_closely(place.azure, [desk])
+    (closer,) = await look_closely(place.azure, place.settings, [desk])
     return closer.signed_in is False or (desk.status == "failed" and not closer.signed_in)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -63,8 +63,8 @@ async def rings_of(azure: Azure, settings: CloudPcs) -> Rings:
     return Rings(users, next((ring.name for ring in settings.rings if ring.is_rest), ""))
 
 
-async def observe(azure: Azure, settings: CloudPcs, campaign: Campaign, rings: Rings, *, closely: bool) -> list[Desk]:
-    """Every Cloud PC of the policies. `closely`: with sign-ins and restore points, of those that could be reprovisioned.
+async def observe(azure: Azure, settings: CloudPcs, campaign: Campaign, rings: Rings) -> list[Desk]:
+    """Every Cloud PC of the policies, without what only a closer look tells of each (`look_closely`).
 
     Raises PolicyChangedError where a policy does not lead where the campaign does. As long as nobody has approved, it need not yet.
     """
@@ -82,15 +82,18 @@ async def observe(azure: Azure, settings: CloudPcs, campaign: Campaign, rings: R
     actions = await azure.cloud_pcs.bulk_actions(campaign.id)
     sent, asked = _times(actions, "reprovision"), _times(actions, "snapshot")
     folders = await _folders(azure, settings)
-    desks = [
+    return [
         _desk(pc, campaign, settings, rings, targets[pc.policy_id], sent.get(pc.id), asked.get(pc.id), folders)
         for pc in found
     ]
-    return await look_closely(azure, desks) if closely else desks
 
 
-async def look_closely(azure: Azure, desks: Iterable[Desk]) -> list[Desk]:
-    """The same Cloud PCs with who is signed in and which restore points can be seen, where that matters."""
+async def look_closely(azure: Azure, settings: CloudPcs, desks: Iterable[Desk]) -> list[Desk]:
+    """The same Cloud PCs with who is signed in and which restore points can be seen, where that matters.
+
+    Where copies go to a storage account, only restore points that were asked for count: of Windows 365's own, nobody has a copy.
+    """
+    kinds = ("manual",) if settings.safety.share_snapshots_to else ("manual", "automatic")
     limit = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def look(desk: Desk) -> Desk:
@@ -98,12 +101,12 @@ async def look_closely(azure: Azure, desks: Iterable[Desk]) -> list[Desk]:
         if over or not desk.ring or (desk.image == desk.target and desk.status in RUNS):
             return desk
         async with limit:
-            return await _closer(azure, desk)
+            return await _closer(azure, desk, kinds)
 
     return list(await asyncio.gather(*(look(desk) for desk in desks)))
 
 
-async def _closer(azure: Azure, desk: Desk) -> Desk:
+async def _closer(azure: Azure, desk: Desk, kinds: Sequence[str]) -> Desk:
     try:
         connection = await azure.cloud_pcs.connection(desk.id)
         points = await azure.cloud_pcs.restore_points(desk.id)
@@ -114,7 +117,7 @@ async def _closer(azure: Azure, desk: Desk) -> Desk:
         desk,
         signed_in=connection.signed_in,
         days_since_sign_in=connection.days_since_sign_in,
-        restore_points=tuple(sorted(point.created for point in points if point.ready)),
+        restore_points=tuple(sorted(point.created for point in points if point.ready and point.kind in kinds)),
     )
 
 

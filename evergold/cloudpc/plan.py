@@ -147,10 +147,22 @@ def _wants_restore_point(desk: Desk, campaign: Campaign, rules: Rules, now: date
     return _unsafe(desk, rules) is None and (desk.asked_at is None or not _still_counts(desk, rules, now))
 
 
+def in_turn(seen: Plan, rules: Rules) -> set[str]:
+    """Ids of the Cloud PCs that a closer look may change something for: those of the ring whose turn it is, and those that were left."""
+    current = _current_ring(seen.verdicts, rules)
+    return {v.desk.id for v in seen.verdicts if v.desk.ring == current or v.fate == "left"}
+
+
+def _current_ring(verdicts: Sequence[Verdict], rules: Rules) -> str | None:
+    unsettled = {verdict.desk.ring for verdict in verdicts if verdict.fate not in SETTLED}
+    return next((name for name, _ in rules.rings if name in unsettled), None)
+
+
 def _in_turn(verdicts: Sequence[Verdict], campaign: Campaign, rules: Rules, now: datetime) -> Plan:
     """Rings in order, waves in each, and in them whoever can be sent."""
     named = [name for name, _ in rules.rings]
-    current = next(name for name in named if any(v.desk.ring == name and v.fate not in SETTLED for v in verdicts))
+    current = _current_ring(verdicts, rules)
+    assert current is not None, "somebody is not settled, and everybody who is not has a ring"
     before = named[: named.index(current)]
     rests_until = _bakes_until(verdicts, rules, before)
     if rests_until is not None and now < rests_until:

@@ -161,6 +161,7 @@ async def look_around(to: Clients) -> None:
     await to.compute.virtual_machine_images.get(LOCATION, *PUBLISHER, version=MARKETPLACE["version"])
     await to.compute.galleries.get(*GALLERY[:2])
     definition = (await to.compute.gallery_images.get(*GALLERY)).as_dict()
+    assert [each.name async for each in to.compute.gallery_images.list_by_gallery(*GALLERY[:2])]
     await finish(to.compute.gallery_images.begin_update(*GALLERY, gallery_image={"tags": TAGS}))
     kept = ("osType", "osState", "hyperVGeneration", "architecture", "identifier", "features")
     properties = {name: definition["properties"][name] for name in kept}

@@ -202,7 +202,7 @@ def test_the_way_back_leads_to_the_former_image_whatever_write_it_dies_after(die
         assert (policy.image_type, policy.image_name) == ("gallery", "Windows 11 Enterprise + Microsoft 365 Apps 24H2")
         approved = replace(campaign, approved_by="Ada")
         heard = Heard()
-        last = await reprovision(place_of(world), approved, heard.tell, heard.show)
+        last = await reprovision(place_of(world), approved, heard.tell, heard.show, "a run")
         assert {verdict.fate for verdict in last.verdicts} == {"done"}
         assert all(each.wiped != before[each.id] for each in world.cloud.cloud_pcs.all.values())
         assert world.cloud.truth.report()["violations"] == []
@@ -217,7 +217,7 @@ def test_a_policy_that_somebody_changes_in_between_stops_everything() -> None:
         policy.image_name = "somebody's image"
         heard = Heard()
         with pytest.raises(PolicyChangedError, match="names the image somebody's image"):
-            await reprovision(place_of(world), campaign, heard.tell, heard.show)
+            await reprovision(place_of(world), campaign, heard.tell, heard.show, "a run")
         assert world.cloud.truth.report()["cloud_pcs_reprovisioned"] == 0
 
     simulated(body, image_set_of(), **with_cloud_pcs())

@@ -68,7 +68,7 @@ async def served(world: Simulated, version: str) -> None:
     for policy in await policies_of(world.azure, (POLICY,)):
         await ensure_policy_image(world.azure, world.image_set, policy, Image("custom", image.id, image.name))
     heard = Heard()
-    await reprovision(place_of(world), campaign, heard.tell, heard.show)
+    await reprovision(place_of(world), campaign, heard.tell, heard.show, "a run")
 
 
 def test_an_image_set_for_cloud_pcs_alone_is_proven_by_its_import_and_serves_every_one_of_them() -> None:

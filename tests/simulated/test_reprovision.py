@@ -151,3 +151,15 @@ def test_on_a_bad_day_of_graph_it_takes_longer_and_nothing_else(fault: Fault) ->
         assert_everybody_has_it(world, 3)
 
     simulated(body, image_set_of(), **with_cloud_pcs(count=3, faults=[fault.model_copy()]))
+
+
+def test_where_copies_are_kept_a_restore_point_of_windows_365s_own_does_not_stand_for_one() -> None:
+    async def body(world: Simulated) -> None:
+        last = await reprovisioned(world)
+        assert set(fates(last).values()) == {"left"}
+        assert world.cloud.truth.report()["cloud_pcs_reprovisioned"] == 0
+
+    account = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Storage/storageAccounts/copies"
+    failing = {"cpc-user001@contoso.com": "snapshot"}
+    image_set = image_set_of(safety={"share_snapshots_to": account}, give_up_days=1)
+    simulated(body, image_set, **with_cloud_pcs(count=1, cloud_pc_failures=failing))

@@ -91,6 +91,6 @@ async def reprovisioned(world: Simulated, heard: Heard | None = None, **changes:
     if changes:
         campaign = await notes.note(world.azure, world.image_set, replace(campaign, **changes))
     heard = heard or Heard()
-    last = await reprovision(place_of(world), campaign, heard.tell, heard.show)
+    last = await reprovision(place_of(world), campaign, heard.tell, heard.show, "a run")
     await notes.end(world.azure, world.image_set, campaign)
     return last

@@ -61,7 +61,7 @@ class Wire:
         if self.dies_after_writes is not None and is_write:
             self.dies_after_writes -= 1
             if not self.dies_after_writes:
-                self.dies_after_writes = None
+                self.dies_after_writes, self.dead = None, self.dies_for_good
                 raise self.dies_of(f"{method} {path}")
 
     def sent(self, method: str, path_end: str = "") -> int:
