@@ -29,6 +29,10 @@ log = logging.getLogger("evergold.rollout")
 
 MESSAGE_TITLE = "Your desktop is about to be updated"
 TAG_VALUE_LENGTH = 256
+NO_ROOM = (
+    "AllocationFailed",
+    "ZonalAllocationFailed",
+)  # refusals of a creation that pass by themselves, in minutes or hours
 # What a host that is brought back no longer is.
 PAST = (
     *(
@@ -86,15 +90,22 @@ Act = Callable[[Place, Host, Action], Awaitable[None]]
 
 
 async def create(place: Place, action: Action) -> None:
-    """A new host begins to exist, under a name that nothing else has."""
+    """A new host begins to exist, under a name that nothing else has. That Azure has no room for it counts as a host that failed."""
     excluded = {place.exclusion_tag: place.target.refresh} if place.exclusion_tag else {}
     target = place.target
-    if await create_host(
-        place.azure, place.image_set, place.pool, target.refresh, target.image_version_id, action.host, excluded
-    ):
-        log.info("%s: being created: %s", action.host, action.reason)
-    else:
+    try:
+        made = await create_host(
+            place.azure, place.image_set, place.pool, target.refresh, target.image_version_id, action.host, excluded
+        )
+    except AzureFailure as failure:
+        if failure.code not in NO_ROOM:
+            raise
+        # Nothing stands that a look could show: without a note of it, it would be asked for again at every tick.
+        number = await _count_failure(place, action.host, f"Azure has no room for it ({failure.code})")
+        raise Deferred(f"{action.host}: failure number {number} of this rollout: {failure}") from failure
+    if not made:
         raise Deferred(f"{action.host}: a virtual machine of that name is there already")
+    log.info("%s: being created: %s", action.host, action.reason)
 
 
 async def check(place: Place, host: Host, _: Action) -> None:
@@ -231,7 +242,7 @@ async def delete_failed(place: Place, host: Host, action: Action) -> None:
     The VM stays as long as its session host object cannot be removed.
     """
     await _refuse_users(place, host)
-    number = await _count_failure(place, host, action)
+    number = await _count_failure(place, host.name, action.reason)
     pool = place.pool
     if host.registered:
         await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
@@ -268,7 +279,7 @@ async def rejoin(place: Place, host: Host, _: Action) -> None:
 async def give_up(place: Place, host: Host, action: Action) -> None:
     """A host that did not come back is counted, and kept as it was before: out of the pool, switched off, retained."""
     await _refuse_users(place, host)
-    await _count_failure(place, host, action)
+    await _count_failure(place, host.name, action.reason)
     if host.registered:
         await place.azure.desktops.delete_session_host(place.pool.resource_group, place.pool.name, _registered(host))
     await place.azure.compute.begin_deallocate(place.hosts_group, host.name)
@@ -281,13 +292,13 @@ async def give_up(place: Place, host: Host, action: Action) -> None:
     log.warning("%s: did not come back, and is kept switched off: %s", host.name, action.reason)
 
 
-async def _count_failure(place: Place, host: Host, action: Action) -> int:
+async def _count_failure(place: Place, name: str, reason: str) -> int:
     """Notes a failed host on the pool, which outlives it; returns how many there were in this rollout, each name counted once."""
-    spent = [*place.target.spent_names, *([] if host.name in place.target.spent_names else [host.name])]
+    spent = [*place.target.spent_names, *([] if name in place.target.spent_names else [name])]
     refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool
     noted = {
         tags.FAILURES: f"{refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH],
-        tags.LAST_FAILURE: f"{refresh}|{now}|{host.name}: {action.reason}"[:TAG_VALUE_LENGTH],
+        tags.LAST_FAILURE: f"{refresh}|{now}|{name}: {reason}"[:TAG_VALUE_LENGTH],
     }
     await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, noted)
     return len(spent)

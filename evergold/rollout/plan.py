@@ -783,7 +783,9 @@ def _waiting_for_hosts(view: View) -> str:
     if not view.may_begin:
         return f"the end of the maintenance window{_at(view.closes_at)}: too little of it is left to begin anything"
     if view.needed > len(view.good) and view.room <= 0:
-        return "room within the surge: hosts that failed, or are being deleted, take it up"
+        dead = [host.name for host in view.others if host.name in view.lost]
+        kept = f"; {_listed(dead)} are not heard of, and only a person may delete them" if dead else ""
+        return f"room within the surge: hosts that failed, or are being deleted, take it up{kept}"
     silent = [host.name for host in view.good if host.name not in view.serving]
     if silent:
         return f"{_listed(silent)} to serve again"

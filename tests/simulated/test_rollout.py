@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -143,6 +143,24 @@ def test_a_failed_host_is_deleted_and_another_takes_its_place_under_another_name
         assert "pil-003" not in {machine.name for machine in world.cloud.compute.machines()}
 
     simulated(body, **world(guest_failures={"create": "1:AllocationFailed"}))
+
+
+def test_a_creation_that_azure_has_no_room_for_is_a_failure_and_is_tried_again_later() -> None:
+    async def body(world: Simulated) -> None:
+        await rolled_out(world)
+        names = {machine.name for machine in world.cloud.compute.machines()}
+        assert names == {"pil-001", "pil-002", "pil-004", "pil-005"}
+        failed_at, _, cause = (
+            next(iter(world.cloud.desktop.pools.values())).tags[tags.LAST_FAILURE].split("|", 1)[1].partition("|")
+        )
+        assert cause == "pil-003: Azure has no room for it (ZonalAllocationFailed)"
+        made = min(
+            vm.created_at for vm in await world.azure.compute.list_vms(GROUP) if vm.name == "pil-004" and vm.created_at
+        )
+        assert made - datetime.fromisoformat(failed_at) >= timedelta(minutes=5), "the image set's retry_minutes"
+
+    full = Fault(method="PUT", path=r"/virtualMachines/pil-\d+$", status=409, code="ZonalAllocationFailed")
+    simulated(body, faults=[full], **world())
 
 
 def test_over_the_failure_budget_it_halts_and_opens_what_it_has_drained() -> None:
