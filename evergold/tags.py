@@ -4,7 +4,11 @@ Times are ISO 8601 in UTC to the second ("2026-11-12T20:00:00Z"). Azure allows 5
 50 tags on a resource.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+
+LONGEST_VALUE = 256
 
 # On the machine that an image is built on.
 INSTALLING = "evergold-installing-since"  # a round of Windows updates was begun then, and not seen to end
@@ -26,6 +30,7 @@ REPLACE = "evergold-replace"  # "<refresh>/<vmId>": this very VM is to be replac
 WAS_DRAINED = "evergold-was-drained"  # it was in drain mode before the rollout came, and stays so if the rollout halts
 DRAINED_AT = "evergold-drained-at"
 WARNED_AT = "evergold-warned-at"
+WARNED_SESSIONS = "evergold-warned-sessions"  # which sessions were told: see `ids_value`; no other is ever signed out
 EMPTY_SINCE = "evergold-empty-since"  # when the broker was first seen to report no session on it
 CHECKED_AT = "evergold-checked-at"  # a new host passed its checks
 UNWELL_AT = "evergold-unwell-at"  # a checked host was seen unhealthy before it was opened: it proves itself anew
@@ -38,6 +43,7 @@ SOURCE_OF = (
     "evergold-source-of"  # "<refresh>|<open or drained>|<on or off>|<since>": taken to be copied, and how it was before
 )
 SOURCE_WARNED_AT = "evergold-source-warned-at"
+SOURCE_WARNED_SESSIONS = "evergold-source-warned-sessions"
 SOURCE_EMPTY_SINCE = "evergold-source-empty-since"
 BACK = "evergold-back"  # "<refresh>/<vmId>": this very retained host is brought back by that roll back
 BACK_AT = "evergold-back-at"  # since when
@@ -81,10 +87,12 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_time(value: str | None) -> datetime | None:
-    """The moment in a tag's value; None where there is none, or none that can be read."""
+    """The moment in a tag's value; None where there is none, or none that can be read or reckoned with."""
     try:
         moment = datetime.fromisoformat(value) if value else None
     except ValueError:
+        return None
+    if moment is not None and not 2000 <= moment.year < 9000:
         return None
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -92,6 +100,36 @@ def parse_time(value: str | None) -> datetime | None:
 def frozen_value(refresh: str, vm_id: str) -> str:
     """The value of REPLACE for one VM."""
     return f"{refresh}/{vm_id.lower()}"
+
+
+def ids_value(ids: Iterable[str]) -> str:
+    """Ids of sessions as a tag's value: "1..4,7". What finds no room in it is left out."""
+    named = set(ids)
+    numbers = sorted(int(each) for each in named if each.isdecimal())
+    parts = [f"{first}..{last}" if last > first else str(first) for first, last in _runs(numbers)]
+    parts += sorted(each for each in named if not each.isdecimal())
+    while len(value := ",".join(parts)) > LONGEST_VALUE:
+        parts.pop()
+    return value
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours taken together: 1, 2, 3, 7 are 1 to 3, and 7."""
+    for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+        members = [number for _, number in run]
+        yield members[0], members[-1]
+
+
+def is_among(session_id: str, value: str | None) -> bool:
+    """Whether a session is one of those in such a value."""
+    parts = (value or "").split(",")
+    if not session_id.isdecimal():
+        return bool(session_id) and session_id in parts
+    ends = (part.partition("..") for part in parts)
+    return any(
+        first.isdecimal() and (last or first).isdecimal() and int(first) <= int(session_id) <= int(last or first)
+        for first, _, last in ends
+    )
 
 
 def of_refresh(value: str | None, refresh: str) -> str | None:

@@ -26,7 +26,7 @@ from evergold import tags
 from evergold.config.models import ImageSet, SessionHostSource
 from evergold.images.versions import Version
 from evergold.rollout.hosts import OFF, is_healthy, is_kept, is_serving
-from evergold.rollout.model import Host, Policy, Snapshot
+from evergold.rollout.model import Host, Policy, Session, Snapshot
 
 Copy = Literal["none", "under way", "done"]
 
@@ -65,7 +65,7 @@ class Loan:
         refresh: whose loan it is.
         was_drained, was_off: in drain mode before; switched off before.
         since: when it was noted.
-        warned_at, empty_since: as in a rollout.
+        warned_at, warned_sessions, empty_since: as in a rollout.
 
     """
 
@@ -74,6 +74,7 @@ class Loan:
     was_off: bool
     since: datetime
     warned_at: datetime | None = None
+    warned_sessions: str = ""
     empty_since: datetime | None = None
 
     @property
@@ -90,7 +91,8 @@ class Loan:
         if since is None:
             return None
         warned, empty = (tags.parse_time(named.get(tag)) for tag in (tags.SOURCE_WARNED_AT, tags.SOURCE_EMPTY_SINCE))
-        return cls(parts[0], parts[1] == "drained", parts[2] == "off", since, warned, empty)
+        told = named.get(tags.SOURCE_WARNED_SESSIONS, "")
+        return cls(parts[0], parts[1] == "drained", parts[2] == "off", since, warned, told, empty)
 
 
 class Step(StrEnum):
@@ -265,13 +267,19 @@ def _vacate(snapshot: Snapshot, host: Host, loan: Loan, policy: Policy, now: dat
     if policy.release_method == "opportunistic":
         return Next(Step.WAIT, leaving)
     told = loan.warned_at
-    if told is None or any(each.created_at and each.created_at > told for each in host.sessions):
+    if told is None or any(_is_untold(each, told, loan) for each in host.sessions):
         return Next(Step.WARN, "its users are to move")
     if now - told < timedelta(minutes=policy.warn_minutes):
         return Next(Step.WAIT, f"{leaving}; they were told {policy.warn_minutes} minutes before")
     if _free_elsewhere(snapshot, host, policy, now) < len(host.sessions):
         return Next(Step.WAIT, f"{leaving}, or room for them on other hosts")
     return Next(Step.SIGN_OUT, "they have had their minutes", tuple(session.id for session in host.sessions))
+
+
+def _is_untold(session: Session, told: datetime, loan: Loan) -> bool:
+    """Whether somebody was not there when the others were told: by the note of who was, and by when they signed in."""
+    later = session.created_at is not None and session.created_at > told
+    return later or not tags.is_among(session.id, loan.warned_sessions)
 
 
 def _free_elsewhere(snapshot: Snapshot, host: Host, policy: Policy, now: datetime) -> int:

@@ -40,7 +40,7 @@ PURPOSE = "source-host"  # in the tag of the snapshot
 MESSAGE_TITLE = "Your desktop is about to be copied"
 Hold = Callable[[str], Awaitable[str | None]]  # why a pool is held, or None
 TAKES_AWAY = (Step.NOTE, Step.DRAIN, Step.WARN, Step.SIGN_OUT, Step.DEALLOCATE)
-LOAN_TAGS = (tags.SOURCE_OF, tags.SOURCE_WARNED_AT, tags.SOURCE_EMPTY_SINCE)
+LOAN_TAGS = (tags.SOURCE_OF, tags.SOURCE_WARNED_AT, tags.SOURCE_WARNED_SESSIONS, tags.SOURCE_EMPTY_SINCE)
 
 
 class SourceHostError(StepFailure):
@@ -325,19 +325,25 @@ async def _do(lender: Lender, refresh: Refresh, host: Host, step: Next) -> None:
 
 
 async def _warn(lender: Lender, host: Host) -> None:
-    """Tells everybody on the host, and any who came meanwhile; noted only when a fresh list shows nobody untold."""
+    """Tells everybody on the host, and any who came meanwhile; noted, with whom, only when a fresh list shows nobody untold.
+
+    A list may be old or cut short, so that it alone proves nothing: only those who are noted are ever signed out.
+    """
     rollout, source = lender.image_set.rollout, lender.source
     body = rollout.warning_message.format(
         minutes=rollout.warn_minutes, reason=f"An update of {lender.image_set.description or lender.image_set.name}"
     )
     told: set[str] = set()
-    while untold := await _sessions(lender) - told:
+    untold = {session.id for session in host.sessions} | await _sessions(lender)
+    while untold:
         for session in sorted(untold):
             await lender.azure.desktops.send_message(
                 source.resource_group, source.pool, host.name, session, MESSAGE_TITLE, body
             )
         told |= untold
-    await _tag(lender, {tags.SOURCE_WARNED_AT: tags.format_time(lender.azure.clock.now())})
+        untold = await _sessions(lender) - told
+    moment = tags.format_time(lender.azure.clock.now())
+    await _tag(lender, {tags.SOURCE_WARNED_AT: moment, tags.SOURCE_WARNED_SESSIONS: tags.ids_value(told)})
 
 
 async def _sign_out(lender: Lender, sessions: tuple[str, ...]) -> None:
@@ -347,6 +353,8 @@ async def _sign_out(lender: Lender, sessions: tuple[str, ...]) -> None:
     if loan is None or loan.warned_at is None:
         return
     for session in sessions:
+        if not tags.is_among(session, loan.warned_sessions):
+            continue
         await lender.azure.desktops.sign_out(
             lender.source.resource_group, lender.source.pool, lender.host.name, session
         )

@@ -40,6 +40,7 @@ PAST = (
         tags.WAS_DRAINED,
         tags.DRAINED_AT,
         tags.WARNED_AT,
+        tags.WARNED_SESSIONS,
         tags.EMPTY_SINCE,
         tags.CHECKED_AT,
         tags.UNWELL_AT,
@@ -143,7 +144,7 @@ async def drain(place: Place, host: Host, action: Action) -> None:
 async def undrain(place: Place, host: Host, action: Action) -> None:
     """Drain mode off again on an outdated host, and the notes of it removed."""
     await _allow(place, host, True)
-    await _tag(place, host, {}, remove=(tags.DRAINED_AT, tags.WARNED_AT, tags.EMPTY_SINCE))
+    await _tag(place, host, {}, remove=(tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.EMPTY_SINCE))
     log.info("%s: drain mode off again: %s", host.name, action.reason)
 
 
@@ -174,9 +175,10 @@ async def allow_sessions(place: Place, host: Host, action: Action) -> None:
 
 
 async def warn(place: Place, host: Host, action: Action) -> None:
-    """Tells the users that the action names, and any who came since, then notes when.
+    """Tells the users that the action names, and any who came since, then notes when, and whom.
 
-    In this order, and noted only when a fresh list shows nobody untold: no one is ever signed out on a note alone.
+    In this order, and noted only when a fresh list shows nobody untold. A list may be old or cut short, so that it alone proves
+    nothing: only those who are noted by name are ever signed out.
     """
     minutes = place.policy.warn_minutes
     template = place.image_set.rollout.warning_message
@@ -186,23 +188,30 @@ async def warn(place: Place, host: Host, action: Action) -> None:
     group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
     told = {session.id for session in host.sessions} - set(action.sessions)
     before = len(told)
-    while untold := await _sessions_now(place, name) - told:
+    untold = set(action.sessions) | await _sessions_now(place, name) - told
+    while untold:
         for session in sorted(untold):
             await place.azure.desktops.send_message(group, pool, name, session, MESSAGE_TITLE, body)
         told |= untold
-    moment = tags.format_time(place.azure.clock.now())
+        untold = await _sessions_now(place, name) - told
     warned = _count(host, tags.WARNED_USERS) + len(told) - before
-    await _tag(place, host, {tags.WARNED_AT: moment, tags.WARNED_USERS: str(warned)})
+    noted = {
+        tags.WARNED_AT: tags.format_time(place.azure.clock.now()),
+        tags.WARNED_SESSIONS: tags.ids_value(told),
+        tags.WARNED_USERS: str(warned),
+    }
+    await _tag(place, host, noted)
     log.info("%s: told %d users that they have %d minutes: %s", host.name, len(told) - before, minutes, action.reason)
 
 
 async def sign_out(place: Place, host: Host, action: Action) -> None:
-    """Signs out the users that the action names, if the warning is still as old as the notice that they were given."""
+    """Signs out the users that the action names, if they are noted as warned, and as long ago as the notice that they were given."""
     now = await _frozen_vm_tags(place, host)
     warned = tags.parse_time(now.get(tags.WARNED_AT))
     if warned is None or place.azure.clock.now() - warned < timedelta(minutes=place.policy.warn_minutes):
         raise Deferred(f"{host.name}: its users have not had their {place.policy.warn_minutes} minutes yet")
-    leaving = [session for session in host.sessions if session.id in action.sessions]
+    told = now.get(tags.WARNED_SESSIONS)
+    leaving = [each for each in host.sessions if each.id in action.sessions and tags.is_among(each.id, told)]
     moved = _count(host, tags.MOVED_USERS) + len(leaving)
     await _tag(place, host, {tags.MOVED_USERS: str(moved)})
     for session in leaving:

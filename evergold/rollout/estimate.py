@@ -230,7 +230,12 @@ def _drain(world: _World, action: Action, _: Target) -> None:
 
 def _undrain(world: _World, action: Action, _: Target) -> None:
     world.change(action.host, allow_new_session=True)
-    world.unmark(action.host, tags.DRAINED_AT, tags.WARNED_AT, tags.EMPTY_SINCE)
+    world.unmark(action.host, tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.EMPTY_SINCE)
+
+
+def _warn(world: _World, action: Action, _: Target) -> None:
+    told = tags.ids_value(session.id for session in world.hosts[action.host].sessions)
+    world.change(action.host, {tags.WARNED_AT: tags.format_time(world.now), tags.WARNED_SESSIONS: told})
 
 
 def _sign_out(world: _World, action: Action, target: Target) -> None:
@@ -278,7 +283,7 @@ ACTS: dict[Kind, _Act] = {
     Kind.NOTE_EMPTY: _marks(tags.EMPTY_SINCE),
     Kind.NOTE_UNWELL: _marks(tags.UNWELL_AT),
     Kind.FORGET_EMPTY: lambda world, action, _: world.unmark(action.host, tags.EMPTY_SINCE),
-    Kind.WARN: _marks(tags.WARNED_AT),
+    Kind.WARN: _warn,
     Kind.SIGN_OUT: _sign_out,
     Kind.REMOVE_FROM_POOL: _remove,
     Kind.DEALLOCATE: lambda world, action, _: world.change(action.host, power="deallocated"),

@@ -642,7 +642,7 @@ def _moving_order(host: Host) -> tuple[bool, int, str]:
 
 
 def _warn_or_sign_out(host: Host, view: View) -> Iterable[Action]:
-    """A session that is younger than the warning is warned first, and all on the host have their minutes again.
+    """A session that was not told, or is younger than the warning, is warned first, and all on the host have their minutes again.
 
     One whose sign-in time Azure does not tell may be younger than any warning: it is never signed out.
     """
@@ -651,10 +651,11 @@ def _warn_or_sign_out(host: Host, view: View) -> Iterable[Action]:
         everyone = tuple(session.id for session in host.sessions)
         yield Action(Kind.WARN, host.name, "its users are about to be moved to new hosts", everyone)
         return
-    younger = tuple(s.id for s in host.sessions if s.created_at is not None and s.created_at > warned)
-    older = tuple(s.id for s in host.sessions if s.created_at is not None and s.created_at <= warned)
-    if younger and view.may_begin:
-        yield Action(Kind.WARN, host.name, "they signed in after the others on it were warned", younger)
+    told = [s for s in host.sessions if tags.is_among(s.id, host.tags.get(tags.WARNED_SESSIONS))]
+    older = tuple(s.id for s in told if s.created_at is not None and s.created_at <= warned)
+    untold = tuple(s.id for s in host.sessions if s not in told or (s.created_at is not None and s.created_at > warned))
+    if untold and view.may_begin:
+        yield Action(Kind.WARN, host.name, "they signed in after the others on it were warned", untold)
     elif older and view.now - warned >= timedelta(minutes=view.policy.warn_minutes):
         yield Action(Kind.SIGN_OUT, host.name, f"they were warned {view.policy.warn_minutes} minutes ago", older)
 

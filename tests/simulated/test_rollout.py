@@ -255,6 +255,43 @@ def test_what_a_killed_rollout_left_in_drain_mode_is_put_back_by_its_hook() -> N
     simulated(body, **world())
 
 
+class HidesSessions:
+    """A wire on which the lists of one host's sessions are empty for a while, as a list that was cut short is."""
+
+    def __init__(self, wire: Any) -> None:
+        self._wire = wire
+        self.lists_left = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def hide(message: Any) -> None:
+            if message["type"] == "http.response.body" and is_list and self.lists_left > 0:
+                self.lists_left -= 1
+                message = message | {"body": json.dumps({"value": []}).encode()}
+            await send(message)
+
+        is_list = scope["path"].casefold().endswith("/sessionhosts/pil-001/usersessions")
+        await self._wire(scope, receive, hide)
+
+
+def test_whoever_is_missing_from_the_list_at_the_warning_is_told_all_the_same() -> None:
+    image_set = small_image_set(rollout={"release_method": "immediate", "max_surge": "100%"})
+
+    async def body(world: Simulated) -> None:
+        await world.azure.clock.sleep(timedelta(hours=16).total_seconds())  # until people are at work
+        hides = HidesSessions(world.wire)
+        hides.lists_left = 2
+        async with Azure.connect(
+            environment_of(world.cloud.scenario), AsgiTransport(hides), world.azure.clock
+        ) as azure:
+            await roll_out(replace(place(world), azure=azure), ME, ignore)
+        assert hides.lists_left == 0
+        report = world.cloud.truth.report()
+        assert report["moved"] + report["left_when_warned"] > 0
+        assert report["moved_without_warning"] == 0
+
+    simulated(body, image_set, **world())
+
+
 class CutsShort:
     """A wire on which chosen looks at a resource group's machines and at a pool's hosts lack one name."""
 

@@ -316,7 +316,7 @@ class ModelPool:
         assert machine.name not in self.was_drained, f"I8: {machine.name} was in drain mode before, and is opened"
         machine.open = True
         machine.drained_at = None
-        for tag in (tags.DRAINED_AT, tags.WARNED_AT, tags.EMPTY_SINCE):
+        for tag in (tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.EMPTY_SINCE):
             machine.tags.pop(tag, None)
 
     def _note_empty(self, machine: Machine, _: Action) -> None:
@@ -328,6 +328,7 @@ class ModelPool:
     def _warn(self, machine: Machine, action: Action) -> None:
         self._users_may_be_moved(action)
         machine.tags[tags.WARNED_AT] = tags.format_time(self.now)
+        machine.tags[tags.WARNED_SESSIONS] = tags.ids_value(user.name for user in machine.users)
         for user in machine.users:
             user.warned = user.warned or self.now
 

@@ -45,9 +45,11 @@ def host(name: str, **changes: Any) -> Host:
 
 
 def old(name: str, *, users: int = 0, tagged: Mapping[str, str] | None = None, **changes: Any) -> Host:
-    """An outdated host that is frozen into the rollout. Its users signed in two hours ago."""
+    """An outdated host that is frozen into the rollout. Its users signed in two hours ago; where it is marked as warned, they were told."""
     on_it = tuple(Session(f"{name}-{n}", f"user{n}@contoso.com", "Active", ago(120)) for n in range(users))
     marks = {tags.REPLACE: tags.frozen_value(REFRESH, f"id-of-{name}"), **(tagged or {})}
+    if tags.WARNED_AT in marks:
+        marks = {tags.WARNED_SESSIONS: tags.ids_value(session.id for session in on_it), **marks}
     return host(name, **{"tags": marks, "sessions": on_it, "session_count": users, **changes})
 
 

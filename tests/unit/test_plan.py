@@ -370,9 +370,18 @@ def test_a_session_younger_than_the_warning_is_warned_and_not_signed_out() -> No
     assert [(action.kind, action.sessions) for action in result.actions] == [(Kind.WARN, ("late",))]
 
 
+def test_a_session_that_was_not_told_is_warned_however_old_it_is() -> None:
+    old_one = Session("missed", "missed@contoso.com", "Active", ago(120))
+    base = drained("a", users=1, tagged={tags.WARNED_AT: stamp(10)})
+    missed = replace(base, sessions=(*base.sessions, old_one), session_count=2)
+    result = decide(missed, serving("n"), policy=IMMEDIATE)
+    assert [(action.kind, action.sessions) for action in result.actions] == [(Kind.WARN, ("missed",))]
+
+
 def test_a_session_of_unknown_age_is_never_signed_out() -> None:
     ageless = (Session("ageless", "someone@contoso.com", "Active", None),)
-    strange = drained("a", tagged={tags.WARNED_AT: stamp(60)}, sessions=ageless, session_count=1)
+    told = {tags.WARNED_AT: stamp(60), tags.WARNED_SESSIONS: "ageless"}
+    strange = drained("a", tagged=told, sessions=ageless, session_count=1)
     assert kinds(decide(strange, serving("n"), policy=IMMEDIATE)) == set()
 
 
@@ -435,8 +444,8 @@ def test_those_who_were_warned_are_signed_out_until_the_window_ends() -> None:
 
 
 def test_at_the_end_of_a_window_only_those_who_were_warned_are_signed_out() -> None:
-    late = Session("late", "late@contoso.com", "Active", ago(3))
-    base = drained("a", users=1, tagged={tags.WARNED_AT: stamp(6)})
+    late = Session("a-1", "late@contoso.com", "Active", ago(3))  # with the id of one who was told, and has left
+    base = drained("a", users=1, tagged={tags.WARNED_AT: stamp(6), tags.WARNED_SESSIONS: "a-0,a-1"})
     mixed = replace(base, sessions=(*base.sessions, late), session_count=2)
     result = decide(mixed, serving("n"), policy=closing_in(2))
     assert [(action.kind, action.sessions) for action in result.actions] == [(Kind.SIGN_OUT, ("a-0",))]

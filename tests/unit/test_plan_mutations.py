@@ -95,6 +95,13 @@ MUTATIONS = [
         test_plan.test_at_the_end_of_a_window_only_those_who_were_warned_are_signed_out,
     ),
     Mutation(
+        "I2 only those who were told are signed out",
+        plan,
+        "s not in told or (",
+        "(",
+        test_plan.test_a_session_that_was_not_told_is_warned_however_old_it_is,
+    ),
+    Mutation(
         "I2 nobody is signed out under opportunistic release",
         plan,
         "view.policy.release_method not in MOVES_USERS or not view.all_drain",
