@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from evergold.azure.compute import merged
 from evergold.azure.errors import AzureFailure, explaining, found, gone, raise_failed
 from evergold.azure.ids import ResourceId, same
+from evergold.azure.models import make_quick
 from evergold.clock import Clock
 
 TOKEN_HOURS = 2
@@ -48,6 +49,7 @@ class Desktops:
     def __init__(self, client: DesktopVirtualizationMgmtClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
+        make_quick(client.host_pools, client.session_hosts, client.user_sessions, client.scaling_plans)
 
     # Host pools
 
