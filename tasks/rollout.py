@@ -25,7 +25,7 @@ from evergold.images.customise import by_hand
 from evergold.images.manifest import difference
 from evergold.images.publish import Candidate, find_previous
 from evergold.images.refresh import Refresh
-from evergold.rollout.act import Place
+from evergold.rollout.act import Deferred, Place, take_back
 from evergold.rollout.engine import Tick, ring_of, roll_out, watch_of
 from evergold.rollout.hosts import is_checked, is_new
 from evergold.rollout.model import Note, Snapshot
@@ -100,20 +100,28 @@ async def gather_evidence(
 
 @task(name="remove canary", cache_policy=NO_CACHE)
 async def remove_canary(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """No host on a rejected candidate is left. Only hosts that nobody is on and nobody can get on to are removed."""
+    """No host on a rejected candidate is left, but one that somebody may be on, or keeps. Raises CanaryLeftError."""
     if not image_set.rings:
         return
     pool = image_set.rings[0].pools[0]
     place = await place_of(azure, image_set, pool, target_of(azure, image_set, refresh.id, refresh.version, pool))
     snapshot = await snapshot_of(place)
-    for host in snapshot.hosts if snapshot.complete else ():
-        if not is_new(host, place.target) or host.allow_new_session or host.session_count:
+    if not snapshot.complete:
+        raise CanaryLeftError(
+            f"{image_set.name} {refresh.version} was rejected, and Azure did not list every host of {pool.name}: its canary may be left. "
+            "Nothing was deleted. What to do: start this run again; the decision stands, and it goes on from here."
+        )
+    for host in snapshot.hosts:
+        if not is_new(host, place.target):
             continue
-        if host.registered:
-            name = host.session_host_name or host.name
-            await azure.desktops.delete_session_host(pool.resource_group, pool.name, name)
-        await azure.compute.delete_vm(place.hosts_group, host.name)
-        log.info("%s: the canary is gone", host.name)
+        try:
+            await take_back(place, host)
+        except Deferred as reason:
+            log.warning("The canary is left: %s. What to do: delete it by hand once nobody needs it.", reason)
+
+
+class CanaryLeftError(Exception):
+    """Nobody can say whether a rejected candidate's canary is gone; says what to do."""
 
 
 @dataclass

@@ -260,6 +260,21 @@ async def delete_failed(place: Place, host: Host, action: Action) -> None:
     log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, number, action.reason)
 
 
+async def take_back(place: Place, host: Host) -> None:
+    """Deletes a new host of a version that was rejected, with its devices. Raises Deferred where somebody may be on it, or keeps it."""
+    vm = await place.azure.compute.get_vm(place.hosts_group, host.name)
+    if vm is not None and (vm.properties is None or vm.properties.vm_id != host.vm_id):
+        raise Deferred(f"{host.name}: another VM has that name now")
+    if vm is not None and tags.KEEP in (vm.tags or {}):
+        raise Deferred(f"{host.name}: somebody has tagged it {tags.KEEP}")
+    await _refuse_users(place, host)
+    if host.registered:
+        await place.azure.desktops.delete_session_host(place.pool.resource_group, place.pool.name, _registered(host))
+    await forget_devices(place.azure, host.vm_resource_id)
+    await place.azure.compute.delete_vm(place.hosts_group, host.name)
+    log.info("%s: deleted, its version was rejected", host.name)
+
+
 async def start(place: Place, host: Host, action: Action) -> None:
     """A retained host is marked as brought back, loses the marks of its retirement, and is switched on.
 
