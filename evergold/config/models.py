@@ -532,6 +532,20 @@ class Checks(Part):
     sign_in_margin_percent: int = Field(
         default=10, ge=0, le=100, description="Points by which sign-in may fail more often on new hosts than on old."
     )
+    programs: tuple[
+        Annotated[
+            str,
+            Shape(
+                r"[\w .-]+\.(exe|EXE)",
+                "is not the name of a program",
+                "Write it as in the registry's App Paths, such as WINWORD.EXE.",
+            ),
+        ],
+        ...,
+    ] = Field(
+        default=("WINWORD.EXE", "EXCEL.EXE", "POWERPNT.EXE", "msedge.exe"),
+        description="Programs that are started on the canary, those of them that are there; empty: none are.",
+    )
     fslogix: bool = Field(default=False, description="Whether hosts keep profiles with FSLogix, and that is checked.")
     own: tuple[OwnCheck, ...] = Field(default=(), description="Checks of your own: scripts and queries.")
 

@@ -1,14 +1,16 @@
 """Whether what people work with is there and starts: software, the smoke script, profiles.
 
-All of it is asked inside the host, by scripts of guest/. They read and start things, and change nothing; their run commands are removed
-again.
+All of it is asked inside the host, by scripts of guest/. They read and start things, and leave nothing behind; their run commands are
+removed again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from evergold.azure import Azure
 from evergold.azure.compute import ScriptResult
-from evergold.config.load import script_file
 from evergold.config.models import ImageSet
 from evergold.images.build import read_manifest
 from evergold.images.guest import Machine, Step, answer_in, command_of, problem_of
@@ -60,8 +62,10 @@ def judge_software(expected: Manifest, actual: Manifest, host: str) -> Check:
 
 
 async def check_smoke(azure: Azure, image_set: ImageSet, subject: Subject) -> Check:
-    """The programs start without an error: guest/smoke.ps1, run on the host, says so."""
-    return await _ask(azure, image_set, subject, SMOKE, SMOKE_SCRIPT, "every program starts without an error")
+    """The programs start without an error: guest/smoke.ps1 starts each of them on the host, and says so."""
+    programs = ",".join(image_set.checks.programs)
+    threshold = f"{programs.replace(',', ', ')} start, those that are there"
+    return await _ask(azure, image_set, subject, SMOKE, SMOKE_SCRIPT, threshold, {"Programs": programs})
 
 
 async def check_fslogix(azure: Azure, image_set: ImageSet, subject: Subject) -> Check:
@@ -69,15 +73,17 @@ async def check_fslogix(azure: Azure, image_set: ImageSet, subject: Subject) -> 
     return await _ask(azure, image_set, subject, FSLOGIX, FSLOGIX_SCRIPT, "on, running, shares can be reached")
 
 
-def has_smoke_script() -> bool:
-    """Whether this repository has a smoke script."""
-    return script_file(SMOKE_SCRIPT).is_file()
-
-
-async def _ask(azure: Azure, image_set: ImageSet, subject: Subject, name: str, script: str, threshold: str) -> Check:
-    step = Step(
-        f"check-{name.lower().replace(' ', '-')}", script, timeout_minutes=image_set.checks.script_timeout_minutes
-    )
+async def _ask(
+    azure: Azure,
+    image_set: ImageSet,
+    subject: Subject,
+    name: str,
+    script: str,
+    threshold: str,
+    parameters: Mapping[str, str] = MappingProxyType({}),
+) -> Check:
+    limit = image_set.checks.script_timeout_minutes
+    step = Step(f"check-{name.lower().replace(' ', '-')}", script, parameters, timeout_minutes=limit)
     result = await run_and_forget(azure, machine_of(image_set, subject), step)
     return judge_answer(result, name, script, threshold)
 

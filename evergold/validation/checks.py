@@ -19,7 +19,6 @@ from evergold.validation.applications import (
     check_fslogix,
     check_smoke,
     check_software,
-    has_smoke_script,
 )
 from evergold.validation.arriving import (
     AGENT_LOG,
@@ -90,7 +89,7 @@ def _seen_from_outside(azure: Azure, image_set: ImageSet, subject: Subject) -> l
 def _inside(azure: Azure, image_set: ImageSet, subject: Subject) -> list[Look]:
     checks = image_set.checks
     looks = [Look(SOFTWARE, partial(check_software, azure, image_set, subject))]
-    if has_smoke_script():
+    if checks.programs:
         looks.append(Look(SMOKE, partial(check_smoke, azure, image_set, subject)))
     if checks.fslogix:
         looks.append(Look(FSLOGIX, partial(check_fslogix, azure, image_set, subject)))

@@ -53,6 +53,11 @@ def test_every_query_binds_to_the_documented_tables() -> None:
     assert found == {path.relative_to(REPOSITORY).as_posix(): [] for path in QUERIES}
 
 
+def test_the_query_that_the_docs_give_as_an_example_binds_too() -> None:
+    (example,) = re.findall(r"```kql\n(.*?)```", (REPOSITORY / "docs/checks.md").read_text(), re.DOTALL)
+    assert problems(docs=example) == {"docs": []}
+
+
 def test_a_planted_mistake_is_found() -> None:
     found = problems(
         column="Heartbeat | project Nope",

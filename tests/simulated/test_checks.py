@@ -6,6 +6,8 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from evergold.validation.applications import (
     SMOKE,
     SOFTWARE,
     check_fslogix,
+    check_smoke,
     check_software,
     judge_answer,
 )
@@ -38,11 +41,13 @@ from evergold.validation.arriving import (
     check_delay,
     check_heartbeat,
     check_table,
+    rows_of,
 )
 from evergold.validation.checks import check_canary, check_new_host, check_serving_host
 from evergold.validation.looking import Look, look_at_all
 from evergold.validation.own import check_own
 from evergold.validation.patched import BUILD, PATCHES, check_build, check_patches
+from evergold.validation.queries import filled
 from evergold.validation.sign_in import SIGN_IN, Tally, check_sign_in, judge_sign_in
 from evergold.validation.subject import Subject
 from evergold.validation.verdicts import Check
@@ -55,6 +60,7 @@ from tests.support.moments import EPOCH
 from tests.support.simulated import Simulated, simulated, small_image_set
 from tests.support.tiny_azure import SECRET_VARIABLE, TinyAzure, refusal, with_azure
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = "pil-001"
 HALF_AN_HOUR = 1800
 OFFICE = {"Microsoft 365 Apps for enterprise": "16.0.19328.20158", "Microsoft Teams": "26275.1008.4021.7710"}
@@ -459,6 +465,20 @@ def test_profiles_that_cannot_be_mounted_fail_with_the_scripts_reason() -> None:
     assert (found.verdict, found.measured) == ("fail", "The step failed with 1.")
 
 
+def test_programs_that_do_not_start_fail_with_the_scripts_reason_and_are_unknown_where_it_hangs() -> None:
+    found = seen(check_smoke, guest_failures={"smoke": "exit:1"})
+    assert (found.verdict, found.measured) == ("fail", "The step failed with 1.")
+    assert seen(check_smoke, guest_failures={"smoke": "timeout"}).verdict == "unknown"
+
+
+def test_without_programs_none_is_started() -> None:
+    async def body(world: Simulated) -> None:
+        names = {check.name for check in await check_canary(world.azure, world.image_set, subject(world))}
+        assert SMOKE not in names
+
+    simulated(body, small_image_set(checks={"programs": []}))
+
+
 @pytest.mark.parametrize(
     ("result", "verdict"),
     [
@@ -571,6 +591,18 @@ def test_a_check_of_ones_own(given: dict[str, Any], failures: dict[str, str], ve
 
 def test_a_query_of_ones_own_that_azure_refuses_is_unknown() -> None:
     assert seen(first_own, image_set=own(**QUERY), faults=[DENIED]).verdict == "unknown"
+
+
+def test_the_query_in_the_docs_runs_and_finds_no_crash_on_a_healthy_host() -> None:
+    text = re.findall(r"```kql\n(.*?)```", (REPOSITORY / "docs/checks.md").read_text(), re.DOTALL)[0]
+
+    async def body(world: Simulated) -> None:
+        await world.azure.clock.sleep(HALF_AN_HOUR)
+        hour = timedelta(hours=1)
+        kql = filled(text, "docs/checks.md", {"machine": machine(world).id, "within": hour})
+        assert await rows_of(world.azure, kql, hour, "try the docs") == []
+
+    simulated(body)
 
 
 # Against scripted answers: what the simulated Azure does not do

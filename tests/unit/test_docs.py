@@ -8,6 +8,7 @@ import typer.main
 import yaml
 
 from evergold.cli import app
+from evergold.config.models import Checks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -65,3 +66,9 @@ def test_every_deployment_is_written_down_in_the_readme(deployment: str) -> None
 )
 def test_every_make_target_is_written_down(target: str) -> None:
     assert f"make {target}" in TEXT
+
+
+def test_the_checks_of_ones_own_in_the_docs_are_ones_that_an_image_set_takes() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/checks.md").read_text(), re.DOTALL)
+    given = yaml.safe_load("".join(blocks))["checks"]
+    assert [own.name for own in Checks.model_validate(given).own] == ["printers", "crashes"]
