@@ -25,7 +25,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 soak: $(VENV)/.dev ## what takes too long for every day: a death after each write of a rollout, and ten thousand storms
-	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py tests/simulated/test_reprovision.py tests/storm
+	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py tests/simulated/test_reprovision.py tests/simulated/test_cloud_pc_storm.py tests/storm
 
 bench: $(VENV)/.dev ## ratios, each measured in one run
 	for each in plan_speed makespan azure_calls engine_load; do $(BIN)/python -m bench.$$each || exit 1; done

@@ -4,7 +4,7 @@ What is beta in Graph is served under /beta alone.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from simulator.cloud_pcs import CloudPc
@@ -171,7 +171,9 @@ class CloudPcApi:
         return found.id not in bulk.refused and (found.action or {}).get("actionState") == "done"
 
     def _list_bulk(self, request: ArmRequest) -> Reply:
-        return collection(request, [self._bulk_body(each) for each in self._bulk.values()], f"{ROOM}/bulkActions")
+        seen_until = self._pcs.world.now - timedelta(seconds=self._cloud.scenario.graph_lags_s)
+        listed = [self._bulk_body(each) for each in self._bulk.values() if each.created <= seen_until]
+        return collection(request, listed, f"{ROOM}/bulkActions")
 
     def _get_bulk(self, request: ArmRequest) -> Reply:
         if request["id"] not in self._bulk:

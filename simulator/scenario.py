@@ -198,6 +198,7 @@ class Scenario(Part):
     groups: dict[str, list[str]] = {}  # user -> ids of groups that they are in, beside their policy's
     windows_365_sees_images: bool = True  # managed images of the subscription
     restore_points_survive: bool = True  # a reprovision
+    graph_lags_s: float = 0  # how long a new bulk action is in no list: Graph is eventually consistent
     cloud_pc_failures: dict[str, str] = {}  # "import" -> error codes in turn; a user -> "reprovision" or "snapshot"
     guest_failures: dict[str, str] = {}  # script step -> "exit:N", "timeout", "sysprep:appx", ... (see guest.py)
 
