@@ -302,10 +302,14 @@ class Teller:
 
     image_set: ImageSet
 
-    async def tell(self, what: Literal["ahead", "today"], campaign: Campaign, about: Sequence[Verdict]) -> None:
-        """Tells of a reprovision that comes: `ahead`, days before, or `today`."""
-        days = settings_of(self.image_set).safety.notice_days
-        when = f"in {days} days or later" if what == "ahead" else "today or in the next days, when you are signed out"
+    async def tell(self, what: Literal["ahead", "today", "now"], campaign: Campaign, about: Sequence[Verdict]) -> None:
+        """Tells of a reprovision that comes: `ahead`, days before, `today`, or `now`, to somebody who is signed in."""
+        settings = settings_of(self.image_set)
+        when = {
+            "ahead": f"in {settings.safety.notice_days} days or later",
+            "today": "today or in the next days, when you are signed out",
+            "now": f"in {settings.warn_minutes} minutes, whether you are signed in or not",
+        }[what]
         for verdict in about:
             emit_event(
                 event=f"{EVENT}.{what}",

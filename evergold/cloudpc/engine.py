@@ -16,7 +16,7 @@ from evergold.azure import Azure, AzureFailure
 from evergold.cloudpc import campaign as notes
 from evergold.cloudpc import lease
 from evergold.cloudpc.model import SETTLED, Campaign, Desk, Plan, Verdict
-from evergold.cloudpc.observe import RESTORE_POINTS, bulk_name, look_closely, observe, rings_of, rules_of
+from evergold.cloudpc.observe import RESTORE_POINTS, WARNED, bulk_name, look_closely, observe, rings_of, rules_of
 from evergold.cloudpc.plan import CAN_BE_REPROVISIONED, in_turn, plan
 from evergold.config.models import CloudPcs, ImageSet
 from evergold.rollout.lease import Lease
@@ -27,7 +27,7 @@ TICK_S = 600.0
 IDLE_TICK_S = 3600.0  # while nothing can be done before some moment
 LONGEST_BLINDNESS = 12  # looks in a row that fail before it gives up: two hours
 
-Tell = Callable[[Literal["ahead", "today"], Campaign, Sequence[Verdict]], Awaitable[None]]
+Tell = Callable[[Literal["ahead", "today", "now"], Campaign, Sequence[Verdict]], Awaitable[None]]
 Show = Callable[[Campaign, Plan], Awaitable[None]]
 
 
@@ -102,16 +102,20 @@ async def _tick(place: Place, campaign: Campaign, tell: Tell) -> tuple[Campaign,
         now = azure.clock.now()
         told = {"told_at": now} if decided.tell == "ahead" else {"told_again_at": now}
         campaign = await notes.note(azure, place.image_set, replace(campaign, **told))  # type: ignore[arg-type]  # both are times
+    if decided.warn:
+        # Told first: a warning that is given twice is better than one that is noted and was never given.
+        await tell("now", campaign, [v for v in decided.verdicts if v.desk.id in decided.warn])
+        await _ask_for_restore_points(place, campaign, decided.warn, WARNED)
     if decided.snapshot:
-        await _ask_for_restore_points(place, campaign, decided.snapshot)
+        await _ask_for_restore_points(place, campaign, decided.snapshot, RESTORE_POINTS)
     if decided.reprovision:
         await _send(place, campaign, decided)
     return campaign, decided
 
 
-async def _ask_for_restore_points(place: Place, campaign: Campaign, ids: Sequence[str]) -> None:
+async def _ask_for_restore_points(place: Place, campaign: Campaign, ids: Sequence[str], what: str) -> None:
     share = place.settings.safety.share_snapshots_to or ""
-    name = bulk_name(campaign, RESTORE_POINTS)
+    name = bulk_name(campaign, what)
     await place.azure.cloud_pcs.begin_bulk("snapshot", name, ids, share)
     log.info("Restore points of %d Cloud PCs are asked for%s", len(ids), f", and copies in {share}" if share else "")
 
@@ -139,4 +143,6 @@ async def _still_free(place: Place, desk: Desk) -> bool:
     if begun != desk.reprovision_begun or seen.last_login != desk.last_login:
         return False
     (closer,) = await look_closely(place.azure, place.settings, [desk])
-    return closer.signed_in is False or (desk.status == "failed" and not closer.signed_in)
+    if closer.signed_in:
+        return bool(desk.signed_in)  # somebody who was warned, and has not signed in anew
+    return closer.signed_in is False or desk.status == "failed"

@@ -22,6 +22,7 @@ class Desk:
         reprovision_begun: the last reprovision of it was begun by somebody then; None for none or another action since.
         sent_at: this campaign asked for its reprovision then.
         asked_at: this campaign last asked for a restore point of it then.
+        warned_at: its user, who was signed in, was warned then, and a restore point asked for in the same breath.
         restore_points: when the ones that can be seen now were made.
         known_folders: its user's known folders are in OneDrive; None where nothing reports it.
 
@@ -40,6 +41,7 @@ class Desk:
     reprovision_begun: datetime | None = None
     sent_at: datetime | None = None
     asked_at: datetime | None = None
+    warned_at: datetime | None = None
     signed_in: bool | None = None
     days_since_sign_in: int | None = None
     restore_points: tuple[datetime, ...] = ()
@@ -86,6 +88,7 @@ class Rules:
     Attributes:
         rings: their names, in order, with the minutes between each and the next.
         windows: when Cloud PCs may be reprovisioned; empty: any time.
+        warn_minutes: from the warning of somebody who is signed in to the reprovision; None: they are waited for.
 
     """
 
@@ -101,6 +104,7 @@ class Rules:
     max_days_since_sign_in: int
     give_up_days: int
     known_folders_required: bool
+    warn_minutes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class Plan:
     Attributes:
         tell: tell every user who is not done: "ahead" or "today"; "" for nobody now.
         snapshot, reprovision: ids of Cloud PCs to ask for.
+        warn: ids of Cloud PCs whose users are signed in: to be warned, and a restore point asked for.
         halted: why it has stopped by itself, in a paragraph; None while it goes on.
         done: nothing is left to do.
         nothing_before: nothing can be done before that moment: no need to look more than now and then.
@@ -128,6 +133,7 @@ class Plan:
     verdicts: tuple[Verdict, ...]
     tell: Literal["", "ahead", "today"] = ""
     snapshot: tuple[str, ...] = ()
+    warn: tuple[str, ...] = ()
     reprovision: tuple[str, ...] = ()
     halted: str | None = None
     done: bool = False

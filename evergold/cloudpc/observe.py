@@ -24,6 +24,7 @@ log = logging.getLogger("evergold.cloudpc")
 
 SIDE_BY_SIDE = 8  # reads of single Cloud PCs at the same time
 RESTORE_POINTS = "restore points"
+WARNED = f"{RESTORE_POINTS}, users warned"  # of users who were signed in when they were asked for
 
 
 class PolicyChangedError(Exception):
@@ -81,9 +82,20 @@ async def observe(azure: Azure, settings: CloudPcs, campaign: Campaign, rings: R
     found = [pc for pc in await azure.cloud_pcs.list_all() if pc.policy_id in targets]
     actions = await azure.cloud_pcs.bulk_actions(campaign.id)
     sent, asked = _times(actions, "reprovision"), _times(actions, "snapshot")
+    warned = _times([each for each in actions if each.name == bulk_name(campaign, WARNED)], "snapshot")
     folders = await _folders(azure, settings)
     return [
-        _desk(pc, campaign, settings, rings, targets[pc.policy_id], sent.get(pc.id), asked.get(pc.id), folders)
+        _desk(
+            pc,
+            campaign,
+            settings,
+            rings,
+            targets[pc.policy_id],
+            sent.get(pc.id),
+            asked.get(pc.id),
+            warned.get(pc.id),
+            folders,
+        )
         for pc in found
     ]
 
@@ -129,6 +141,7 @@ def _desk(
     target: str,
     sent: datetime | None,
     asked: datetime | None,
+    warned: datetime | None,
     folders: Mapping[str, bool],
 ) -> Desk:
     begun = pc.action_started if pc.action.casefold() == "reprovision" else None
@@ -148,6 +161,7 @@ def _desk(
         reprovision_begun=begun,
         sent_at=sent,
         asked_at=asked,
+        warned_at=warned,
         known_folders=folders.get(pc.managed_id),
     )
 
@@ -164,7 +178,7 @@ def _times(actions: Iterable[BulkAction], kind: str) -> dict[str, datetime]:
 
 async def _folders(azure: Azure, settings: CloudPcs) -> dict[str, bool]:
     script = settings.safety.known_folders_script
-    if script is None or settings.safety.known_folders == "ignore":
+    if script is None or (settings.safety.known_folders == "ignore" and settings.release_method == "opportunistic"):
         return {}
     return await azure.cloud_pcs.known_folders(script)
 
@@ -185,4 +199,5 @@ def rules_of(settings: CloudPcs) -> Rules:
         max_days_since_sign_in=safety.max_days_since_sign_in,
         give_up_days=settings.give_up_days,
         known_folders_required=safety.known_folders == "required",
+        warn_minutes=None if settings.release_method == "opportunistic" else settings.warn_minutes,
     )

@@ -4,7 +4,8 @@ A reprovision wipes the disk. So a Cloud PC is reprovisioned only when all of th
 
 1. the campaign was approved, its users were told `notice_days` before, and again within the last day;
 2. it is inside a maintenance window, and the Cloud PC's ring and wave have their turn;
-3. nobody is signed in, and nobody has signed in since the restore point was asked for;
+3. nobody has signed in since the restore point was asked for; nobody is signed in, or they were warned since (where the release method says
+   so), `warn_minutes` are over, and their known folders are in OneDrive;
 4. a restore point is *seen* that was made after it was asked for and is young enough, or the user is named in a waiver;
 5. known folders are in OneDrive, where that is required; the user was here lately; both can be waived;
 6. this campaign has not sent it before, and nobody else has begun a reprovision of it since the campaign began.
@@ -102,10 +103,42 @@ def _objection(desk: Desk, campaign: Campaign, rules: Rules, now: datetime) -> s
     if desk.signed_in is None and desk.status != "failed":
         return "nobody can say whether its user is signed in"
     if desk.signed_in:
-        return "its user is signed in"
+        working = _still_at_work(desk, rules, now)
+        if working is not None:
+            return working
     if desk.user in campaign.waivers:
         return None
     return _unsafe(desk, rules) or _without_restore_point(desk, rules, now)
+
+
+def _still_at_work(desk: Desk, rules: Rules, now: datetime) -> str | None:
+    """Why somebody who is signed in keeps the Cloud PC; None where they were warned, had their time, and their files are in OneDrive."""
+    if rules.warn_minutes is None:
+        return "its user is signed in"
+    if not desk.known_folders:
+        return "its user is signed in, and nothing reports that the known folders are in OneDrive"
+    if not _is_warned(desk, rules, now):
+        return "its user is signed in, and was not warned since"
+    assert desk.warned_at is not None
+    until = desk.warned_at + timedelta(minutes=rules.warn_minutes)
+    return f"its user is signed in, was warned, and has until {until:%H:%M} UTC" if now < until else None
+
+
+def _is_warned(desk: Desk, rules: Rules, now: datetime) -> bool:
+    """Whether its user was warned since they signed in, and not too long ago."""
+    if desk.warned_at is None or (desk.last_login is not None and desk.last_login >= desk.warned_at):
+        return False
+    return now - desk.warned_at <= timedelta(hours=rules.restore_point_max_age_hours)
+
+
+def _wants_warning(desk: Desk, campaign: Campaign, rules: Rules, now: datetime) -> bool:
+    """Whether its user is at work, and a warning is the next step."""
+    if rules.warn_minutes is None or not desk.signed_in or not desk.known_folders or desk.status not in RUNS:
+        return False
+    waived = desk.user in campaign.waivers
+    if not waived and _unsafe(desk, rules) is not None:
+        return False
+    return not _is_warned(desk, rules, now) or not (waived or _still_counts(desk, rules, now))
 
 
 def _unsafe(desk: Desk, rules: Rules) -> str | None:
@@ -185,7 +218,8 @@ def _in_turn(verdicts: Sequence[Verdict], campaign: Campaign, rules: Rules, now:
     decided = tuple(chosen.get(v.desk.id, v) if v.desk.ring == current else _later(v, after) for v in verdicts)
     return Plan(
         decided,
-        snapshot=tuple(v.desk.id for v in decided if v.fate == "snapshot"),
+        snapshot=tuple(v.desk.id for v in decided if v.fate == "snapshot" and not v.desk.signed_in),
+        warn=tuple(v.desk.id for v in decided if v.fate == "snapshot" and v.desk.signed_in),
         reprovision=tuple(v.desk.id for v in decided if v.fate == "next"),
     )
 
@@ -199,16 +233,23 @@ def _wave(ring: Sequence[Verdict], campaign: Campaign, rules: Rules, now: dateti
     for verdict in sorted((v for v in ring if v.fate == "waiting"), key=lambda v: _order(v.desk, rules, now)):
         desk = verdict.desk
         objection = _objection(desk, campaign, rules, now)
-        wants = _wants_restore_point(desk, campaign, rules, now)
+        warns = _wants_warning(desk, campaign, rules, now)
+        wants = warns or _wants_restore_point(desk, campaign, rules, now)
+        waits = desk.signed_in is False or _is_warned(desk, rules, now)
         fate: Fate
         if objection is not None and not wants:
             fate, why = "waiting", objection
             # A restore point on its way keeps its place in the wave, or more would be asked for than the wave can use.
-            room -= desk.asked_at is not None and desk.signed_in is False and _still_counts(desk, rules, now)
+            room -= desk.asked_at is not None and waits and _still_counts(desk, rules, now)
         elif room <= 0:
             fate, why = "later", "its wave's turn comes later"
         elif wants:
-            fate, why, room = "snapshot", "a restore point of it is asked for", room - 1
+            why = (
+                "its user is warned, and a restore point of it is asked for"
+                if warns
+                else "a restore point of it is asked for"
+            )
+            fate, room = "snapshot", room - 1
         else:
             fate, why, room = "next", _because(desk, campaign), room - 1
         chosen[desk.id] = Verdict(desk, fate, why)
@@ -235,7 +276,8 @@ def _because(desk: Desk, campaign: Campaign) -> str:
     if desk.user in campaign.waivers:
         return f"waived: {campaign.waivers[desk.user]}"
     made = max(made for made in desk.restore_points)
-    return f"nobody is signed in, and its restore point of {made:%Y-%m-%d %H:%M} UTC is seen"
+    who = "its user was warned and had their time" if desk.signed_in else "nobody is signed in"
+    return f"{who}, and its restore point of {made:%Y-%m-%d %H:%M} UTC is seen"
 
 
 def _bakes_until(verdicts: Sequence[Verdict], rules: Rules, before: Sequence[str]) -> datetime | None:

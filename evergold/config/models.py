@@ -808,6 +808,14 @@ class CloudPcs(Part):
     windows: tuple[MaintenanceWindow, ...] = Field(
         default=(), description="When Cloud PCs may be reprovisioned; none: any time."
     )
+    release_method: ReleaseMethod = Field(
+        default="opportunistic",
+        description="opportunistic: whoever is signed in is waited for; immediate: warned, and then reprovisioned, where their known "
+        "folders are in OneDrive; scheduled: the same, in the windows alone.",
+    )
+    warn_minutes: int = Field(
+        default=60, ge=15, description="From the warning of somebody who is signed in to the reprovision."
+    )
     safety: CloudPcSafety = CloudPcSafety()
     api: Literal["bulk", "single"] = Field(
         default="bulk", description="bulk: one request for a wave (Graph beta); single: one a Cloud PC (Graph v1.0)."
@@ -840,6 +848,16 @@ class CloudPcs(Part):
         if self.waves[-1] != 100 or list(self.waves) != sorted(set(self.waves)):
             raise problem(
                 "do not grow to 100", "Write growing shares that end in 100, such as [20, 60, 100].", field="waves"
+            )
+        if self.release_method != "opportunistic" and self.safety.known_folders_script is None:
+            raise problem(
+                "takes Cloud PCs from people who are signed in, and nothing reports that their files are in OneDrive",
+                "Add safety.known_folders_script, the id of an Intune remediation (docs/windows-365.md), or write opportunistic.",
+                field="release_method",
+            )
+        if self.release_method == "scheduled" and not self.windows:
+            raise problem(
+                "is scheduled, and there are no windows", "Add windows, or write immediate.", field="release_method"
             )
         return self
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from pydantic import ValidationError
 
 from evergold.cloudpc.engine import ReprovisionHaltedError
 from evergold.cloudpc.model import Plan
@@ -163,3 +164,34 @@ def test_where_copies_are_kept_a_restore_point_of_windows_365s_own_does_not_stan
     failing = {"cpc-user001@contoso.com": "snapshot"}
     image_set = image_set_of(safety={"share_snapshots_to": account}, give_up_days=1)
     simulated(body, image_set, **with_cloud_pcs(count=1, cloud_pc_failures=failing))
+
+
+AT_ONCE = {"release_method": "immediate", "warn_minutes": 60, "rings": [{"name": "everyone"}], "waves": [100]}
+SCRIPT = {"known_folders_script": "55555555-5555-4555-8555-555555555555", "notice_days": 0}
+
+
+def test_under_an_immediate_release_whoever_is_at_work_is_warned_and_goes_an_hour_later_and_no_work_is_lost() -> None:
+    async def body(world: Simulated) -> None:
+        heard = Heard()
+        await world.azure.clock.sleep(15 * 3600)  # the next morning
+        assert fates(await reprovisioned(world, heard)) == {f"cpc-user00{n}": "done" for n in range(1, 5)}
+        report = world.cloud.truth.report()
+        assert (report["cloud_pcs_reprovisioned"], report["cloud_pcs_that_lost_work"]) == (4, [])
+        warned = {user for what, _, users in heard.told if what == "now" for user in users}
+        cut_off = [line for line in report["violations"] if "cut off" in line]
+        assert report["violations"] == cut_off, "they keep their files, and were told"
+        assert cut_off
+        assert all(any(user in line for user in warned) for line in cut_off)
+
+    simulated(body, image_set_of(safety=SCRIPT, **AT_ONCE), **with_cloud_pcs(count=4, unsynced=0.5))
+
+
+@pytest.mark.parametrize(
+    ("method", "words"), [("immediate", "files are in OneDrive"), ("scheduled", "there are no windows")]
+)
+def test_nobody_is_taken_from_work_without_a_report_on_their_files_nor_by_a_schedule_without_windows(
+    method: str, words: str
+) -> None:
+    safety = SCRIPT if method == "scheduled" else {}
+    with pytest.raises(ValidationError, match=words):
+        image_set_of(safety=safety, release_method=method)

@@ -76,7 +76,7 @@ class Heard:
         self.told: list[tuple[str, datetime | None, tuple[str, ...]]] = []
         self.plans: list[Plan] = []
 
-    async def tell(self, what: Literal["ahead", "today"], campaign: Campaign, about: Sequence[Verdict]) -> None:
+    async def tell(self, what: Literal["ahead", "today", "now"], campaign: Campaign, about: Sequence[Verdict]) -> None:
         """Hears what users are told."""
         self.told.append((what, campaign.told_at, tuple(v.desk.user for v in about)))
 

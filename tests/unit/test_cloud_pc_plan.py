@@ -181,3 +181,39 @@ def test_a_restore_point_that_never_comes_does_not_hold_up_the_others() -> None:
     stuck = desk(1, asked_at=NOW - 4 * HOUR, restore_points=())
     decided = planned(stuck, desk(2, asked_at=None, restore_points=()), rules=rules)
     assert decided.snapshot == ("id2",)
+
+
+WARNING = replace(RULES, warn_minutes=60)
+AT_WORK: dict[str, Any] = {"signed_in": True, "known_folders": True}
+WARNED = {**AT_WORK, "warned_at": NOW - 2 * HOUR}
+
+
+def test_under_an_immediate_release_somebody_at_work_is_warned_and_a_restore_point_asked_for() -> None:
+    decided = planned(desk(**AT_WORK), rules=WARNING)
+    assert (decided.warn, decided.snapshot, decided.reprovision) == (("id1",), (), ())
+
+
+def test_whoever_was_warned_goes_when_their_time_is_over_and_not_before() -> None:
+    assert planned(desk(**WARNED), rules=WARNING).reprovision == ("id1",)
+    early = planned(desk(**WARNED), rules=replace(WARNING, warn_minutes=150))
+    assert (early.reprovision, early.warn) == ((), ())
+    assert "has until 20:30" in only(early)[1]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"last_login": NOW - HOUR}, {"warned_at": NOW - 30 * HOUR}], ids=["came since", "long ago"]
+)
+def test_whoever_signed_in_since_the_warning_or_was_warned_long_ago_is_warned_anew(changes: dict[str, Any]) -> None:
+    assert planned(desk(**{**WARNED, **changes}), rules=WARNING).warn == ("id1",)
+
+
+def test_nobody_at_work_is_warned_or_moved_unless_their_files_are_known_to_be_in_onedrive() -> None:
+    for told in (None, False):
+        decided = planned(desk(**{**WARNED, "known_folders": told}), rules=WARNING)
+        assert (decided.warn, decided.reprovision) == ((), ())
+        assert "OneDrive" in only(decided)[1]
+
+
+def test_under_an_opportunistic_release_whoever_is_at_work_is_waited_for_whatever_was_said() -> None:
+    decided = planned(desk(**WARNED))
+    assert (decided.warn, decided.reprovision) == ((), ())
