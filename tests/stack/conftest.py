@@ -15,6 +15,7 @@ from simulator.scenario import load
 from tests.stack.approving import answer_in_every_way
 from tests.stack.by_hand import build_by_hand
 from tests.stack.cancelling import cancel_a_roll_back
+from tests.stack.doctor import see_the_doctor
 from tests.stack.killed_refresh import KilledRefresh, run_killed_refresh
 from tests.stack.receiver import receiver
 from tests.stack.silence import fall_silent
@@ -40,7 +41,7 @@ def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledR
 class Afterwards:
     """What came of what people did once the refresh had ended; asking for one that failed raises what it failed with."""
 
-    outcomes: tuple[Any, Any, Any, Any]
+    outcomes: tuple[Any, ...]
 
     def _of(self, number: int) -> Any:
         if isinstance(outcome := self.outcomes[number], BaseException):
@@ -61,8 +62,13 @@ class Afterwards:
         return how, took
 
     def told_of_silence(self) -> list[str]:
-        """What a chat was told of a run that fell silent, and of one that nobody answered."""
-        return list(self._of(3))
+        """What a chat was told of a run that fell silent, and of two that nobody answered."""
+        return list(self._of(3)[0])
+
+    def looked_at_twice(self) -> tuple[set[str], set[str]]:
+        """The names of the checks that `evergold doctor` printed, and of those of the refresh's preflight."""
+        doctor, preflight = self._of(3)[1]
+        return set(doctor), set(preflight)
 
 
 @pytest.fixture(scope="session")
@@ -70,12 +76,16 @@ def afterwards(killed_refresh: KilledRefresh) -> Afterwards:
     """What people did afterwards, all at the same time."""
 
     async def everything() -> list[Any]:
-        works = (answer_in_every_way, build_by_hand, cancel_a_roll_back, fall_silent)
+        works = (answer_in_every_way, build_by_hand, cancel_a_roll_back, silence_and_doctor)
         outcomes: list[Any] = await asyncio.gather(*(work(killed_refresh) for work in works), return_exceptions=True)
         return outcomes
 
-    answered, by_hand, cancelled, silent = asyncio.run(everything())
-    return Afterwards((answered, by_hand, cancelled, silent))
+    return Afterwards(tuple(asyncio.run(everything())))
+
+
+async def silence_and_doctor(refresh: KilledRefresh) -> tuple[list[str], tuple[list[str], list[str]]]:
+    """One after the other: the doctor asks much of the world when the others have just begun to."""
+    return await fall_silent(refresh), await see_the_doctor(refresh)
 
 
 def smaller_demo(folder: Path) -> str:

@@ -29,7 +29,14 @@ def test_a_cancelled_roll_back_ends_within_a_minute_and_opens_what_it_has_draine
     assert took < timedelta(minutes=1)
 
 
-def test_a_run_that_falls_silent_is_crashed_and_one_that_nobody_answers_is_told_of_again(
+def test_a_run_that_falls_silent_is_crashed_one_that_nobody_answers_is_told_of_again_and_ends_when_its_time_is_over(
     afterwards: Afterwards,
 ) -> None:
-    assert set(afterwards.told_of_silence()) == {"the silent one crashed", "the patient one still waits for you"}
+    told = ["the late one failed", "the patient one still waits for you", "the silent one crashed"]
+    assert sorted(afterwards.told_of_silence()) == told
+
+
+def test_doctor_shows_what_preflight_showed(afterwards: Afterwards) -> None:
+    doctor, preflight = afterwards.looked_at_twice()
+    assert len(preflight) >= 15
+    assert doctor == preflight
