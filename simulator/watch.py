@@ -166,12 +166,18 @@ class Watch:
             and self._seems_alive(host)
         )
 
+    def _is_on(self, host: SessionHost) -> bool:
+        machine = self._cloud.compute.find(host.vm)
+        return machine is not None and machine.is_running
+
     def _seems_alive(self, host: SessionHost) -> bool:
         silent = [host.beating_until] if host.beating_until is not None else []
         silent += [host.status_since] if host.status not in USABLE else []
         return not silent or self._world.now - min(silent) < KNOWN_AFTER
 
     def _room_is_left(self) -> None:
+        if self._touching is not None and self._touching.host is not None and not self._is_on(self._touching.host):
+            return  # whoever shuts a host that is off takes nothing
         percent = self._cloud.scenario.promises.floor_percent
         for pool_id, after in self._capacities().items():
             pool = self._cloud.desktop.pools[pool_id.lower()]

@@ -6,9 +6,10 @@ says why, and the next tick plans again. Every action can be done twice with the
 two of its calls leaves something that the next observation shows.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from evergold import tags
@@ -57,7 +58,8 @@ class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved o
 class Place:
     """Where a rollout acts: the pool, and what its image set says about it.
 
-    `exclusion_tag` keeps the pool's scaling plan away from new hosts until they are opened; "" where the plan has none.
+    `exclusion_tag` keeps the pool's scaling plan away from new hosts until they are opened; "" where the plan has none. With `counting`,
+    failures are counted one after the other: hosts that fail at the same time are written into one tag.
     """
 
     azure: Azure
@@ -66,6 +68,7 @@ class Place:
     policy: Policy
     target: Target
     exclusion_tag: str = ""
+    counting: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
     @property
     def pool_id(self) -> ResourceId:
@@ -318,13 +321,17 @@ async def give_up(place: Place, host: Host, action: Action) -> None:
 
 async def _count_failure(place: Place, name: str, reason: str) -> int:
     """Notes a failed host on the pool, which outlives it; returns how many there were in this rollout, each name counted once."""
-    spent = [*place.target.spent_names, *([] if name in place.target.spent_names else [name])]
     refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool
-    noted = {
-        tags.FAILURES: f"{refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH],
-        tags.LAST_FAILURE: f"{refresh}|{now}|{name}: {reason}"[:TAG_VALUE_LENGTH],
-    }
-    await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, noted)
+    async with place.counting:
+        seen = await place.azure.desktops.get_host_pool(pool.resource_group, pool.name)
+        noted_names = tags.of_refresh((seen.tags or {}).get(tags.FAILURES), refresh) if seen is not None else None
+        before = noted_names.split(",") if noted_names else []
+        spent = before if name in before else [*before, name]
+        noted = {
+            tags.FAILURES: f"{refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH],
+            tags.LAST_FAILURE: f"{refresh}|{now}|{name}: {reason}"[:TAG_VALUE_LENGTH],
+        }
+        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, noted)
     return len(spent)
 
 

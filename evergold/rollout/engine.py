@@ -30,6 +30,7 @@ log = logging.getLogger("evergold.rollout")
 TICK_S = 60
 SHORTEST_TICK_S = 10
 CONFIRM_AFTER_S = 10
+LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen
 # A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
 BREAK = timedelta(minutes=15)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -159,14 +160,18 @@ async def _fit_look(place: Place) -> Snapshot:
 
 
 async def _confirmed(place: Place, snapshot: Snapshot) -> Snapshot:
-    """A look that shows the same pool as the one before it: what is frozen stays so, and a list can be cut short or old."""
-    while True:
+    """A look that shows the same pool as those before it: what is frozen stays so, and a list can be cut short or old."""
+    agreeing = 1
+    while agreeing < LOOKS_THAT_AGREE:
         await place.azure.clock.sleep(CONFIRM_AFTER_S)
         again = await _fit_look(place)
         if _who_is_there(again) == _who_is_there(snapshot):
-            return again
-        log.warning("%s: two looks at it do not show the same hosts; it is looked at again", place.pool.name)
+            agreeing += 1
+        else:
+            log.warning("%s: two looks at it do not show the same hosts; it is looked at again", place.pool.name)
+            agreeing = 1
         snapshot = again
+    return snapshot
 
 
 def _who_is_there(snapshot: Snapshot) -> set[tuple[str, str, str | None, bool, bool]]:

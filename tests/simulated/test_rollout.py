@@ -21,6 +21,7 @@ from evergold.rollout.retire import delete, expired, why_kept
 from simulator.kernel.faults import Fault
 from simulator.scenario import load
 from tests.support.asgi_transport import AsgiTransport
+from tests.support.pools import new
 from tests.support.rollouts import GROUP, ME, NEW, ignore, place, world
 from tests.support.simulated import Killed, Simulated, environment_of, simulated, small_image_set
 
@@ -374,6 +375,18 @@ def test_a_deleted_host_leaves_no_device_in_the_directory() -> None:
         )
 
     simulated(body, **world(guest_failures={"register-host": "once:exit:1"}))
+
+
+def test_hosts_that_fail_at_the_same_time_are_counted_one_by_one() -> None:
+    async def body(world: Simulated) -> None:
+        rollout = place(world)
+        failed = [new("pil-003", registered=False), new("pil-004", registered=False)]
+        deletions = (act(rollout, host, Action(Kind.DELETE_FAILED, host.name, "it is mute")) for host in failed)
+        await asyncio.gather(*deletions)
+        spent = next(iter(world.cloud.desktop.pools.values())).tags[tags.FAILURES]
+        assert sorted(spent.removeprefix("office-1|").split(",")) == ["pil-003", "pil-004"]
+
+    simulated(body, **world())
 
 
 def test_a_failed_host_stays_as_long_as_its_session_host_cannot_be_removed() -> None:

@@ -77,6 +77,13 @@ def test_a_host_that_has_long_been_silent_is_no_room_for_those_of_another() -> N
     assert broken(world) == ["I1"]
 
 
+def test_to_drain_a_host_that_has_gone_off_takes_nothing_from_its_pool() -> None:
+    world = a_world(hosts=2)
+    world.cloud.compute.switches.go_down(machine_of(world, "pil-001"), "stopped", clean=False)
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(world) == []
+
+
 def test_a_silence_that_nobody_can_know_of_yet_is_held_against_nobody() -> None:
     world = a_world(hosts=5)
     world.cloud.compute.switches.go_down(machine_of(world, "pil-001"), "stopped", clean=False)
