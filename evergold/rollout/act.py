@@ -376,9 +376,7 @@ async def _frozen_vm_tags(place: Place, host: Host) -> dict[str, str]:
 
 
 async def _refuse_users(place: Place, host: Host) -> None:
-    """Raises Deferred unless the broker, asked now, shows the host closed and empty."""
-    if not host.registered:
-        return
+    """Raises Deferred unless the broker, asked now, shows the host closed and empty, or does not know it: a list may have lacked it."""
     group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
     seen = await place.azure.desktops.get_session_host(group, pool, name)
     if seen is None:

@@ -169,6 +169,8 @@ def why_failed(host: Host, target: Target, policy: Policy, now: datetime) -> str
 
     What it did not manage while no run looked after it, or while a person held the pool, is not held against it.
     """
+    if host.name in target.spent_names:
+        return "it has failed before, and its removal was not seen to the end"
     if is_checked(host):
         if not is_lost(host, policy, now):
             return None

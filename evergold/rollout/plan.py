@@ -681,7 +681,7 @@ def _why_halted(view: View) -> str | None:
         )
     if lower := _why_lower(view):
         return lower
-    failures = view.target.failures_before + len(view.failures)
+    failures = view.target.failures_before + len(view.failures.keys() - set(view.target.spent_names))
     if failures <= view.policy.failure_budget:
         return None
     causes = [f"{name}: {reason}" for name, reason in view.failures.items()]

@@ -692,6 +692,13 @@ def test_time_in_which_nobody_looked_after_a_new_host_is_not_held_against_it() -
     assert told(decide(*FOUR_OLD, slow, watched_since=ago(151)), Kind.DELETE_FAILED) == ["n"]
 
 
+def test_a_failed_host_whose_removal_broke_off_is_removed_and_not_counted_twice() -> None:
+    half = new("n", tagged={tags.CHECKED_AT: stamp(200)}, registered=False)
+    result = decide(*FOUR_OLD, half, failures_before=1, spent_names=("n",), last_failure=ago(60))
+    assert told(result, Kind.DELETE_FAILED) == ["n"]
+    assert result.halted is None
+
+
 def test_a_failed_host_that_is_being_deleted_is_not_counted_twice() -> None:
     going = new("n", provisioning_state="Deleting", tagged={tags.FAILED: "no patches"})
     assert decide(*FOUR_OLD, going, failures_before=1).halted is None
