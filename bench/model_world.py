@@ -1,9 +1,10 @@
 """A pool of any size in memory, for the planner alone: what Azure, agents and people take their time for, and nothing else.
 
 Durations are drawn from the simulator's ranges, and people by its habits: a late worker in ten, gone between eight and eleven in the
-evening. Steps that the engine takes begin at one of its ticks, as they really do; a check holds its tick up.
+evening. Steps that the engine takes begin at one of its ticks, as they really do, and checks go on beside them.
 """
 
+import math
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -62,6 +63,7 @@ class Machine:
     open: bool = True
     registered: bool = True
     off_at: float | None = None
+    checked_at: float = math.inf  # when the check that is under way will be over
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -86,10 +88,11 @@ class ModelWorld:
             if decided.done:
                 return self.now / 60
             assert not decided.halted, decided.halted
-            held_up = max([self._do(action) for action in decided.actions], default=0.0)
+            for action in decided.actions:
+                self._do(action)
             self._bring_up()
             pause = TICK_S if decided.until is None else (decided.until - moment).total_seconds()
-            self.now += held_up + min(TICK_S, max(SHORTEST_TICK_S, pause))
+            self.now += min(TICK_S, max(SHORTEST_TICK_S, pause))
 
     def look(self) -> Snapshot:
         """What Azure shows."""
@@ -104,6 +107,8 @@ class ModelWorld:
         off = machine.off_at is not None
         healthy = not machine.is_new or self._arrived(machine)
         registered = machine.registered and healthy
+        if machine.checked_at <= self.now:
+            machine.tags[tags.CHECKED_AT] = tags.format_time(self._moment(machine.checked_at))
         power = "running" if not off else "deallocated" if (machine.off_at or 0) <= self.now else "deallocating"
         return Host(
             machine.name,
@@ -133,21 +138,19 @@ class ModelWorld:
                 machine.stage_ends = self.now + machine.times.arrival[machine.stages]
                 machine.stages += 1
 
-    def _do(self, action: Action) -> float:
-        """Does what the plan says; returns for how many seconds that holds its tick up."""
+    def _do(self, action: Action) -> None:
+        """Does what the plan says."""
         if action.kind is Kind.CREATE:
             times = self._new_times.pop()
             marks = {tags.REFRESH: REFRESH}
             self.machines[action.host] = Machine(
                 action.host, times, True, self.now, 1, self.now + times.arrival[0], tags=marks
             )
-            return 0.0
+            return
         machine, moment = self.machines[action.host], tags.format_time(self._moment(self.now))
         match action.kind:
             case Kind.CHECK:
-                checked = self._moment(self.now + machine.times.check)
-                machine.tags[tags.CHECKED_AT] = tags.format_time(checked)
-                return machine.times.check
+                machine.checked_at = min(machine.checked_at, self.now + machine.times.check)
             case Kind.ALLOW_SESSIONS:
                 machine.open = True
             case Kind.DRAIN:
@@ -164,7 +167,6 @@ class ModelWorld:
                 machine.tags[tags.RETIRED_AT] = moment
             case _:
                 raise AssertionError(f"The model does not play {action}.")
-        return 0.0
 
 
 def _named(times: list[Times]) -> list[tuple[str, Times]]:

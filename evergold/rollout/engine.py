@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
+from functools import partial
 
 from evergold import tags
 from evergold.azure import AzureFailure
@@ -19,8 +20,9 @@ from evergold.images.guest import StepFailure
 from evergold.rollout import lease, scaling
 from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
 from evergold.rollout.arrive import advance_host
+from evergold.rollout.beside import Beside, beside
 from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
-from evergold.rollout.model import Action, Host, Plan, Policy, Snapshot, Target
+from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
 from evergold.rollout.windows import Window
@@ -112,7 +114,8 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
             await scaling.suspend(place)
         begun = await _begin(place)
         try:
-            return await _loop(begun, held, report, hold)
+            async with beside() as checks:
+                return await _loop(begun, held, report, hold, checks)
         except BaseException:
             await _put_back(begun)
             raise
@@ -199,7 +202,7 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
     )
 
 
-async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> Tick:
+async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, checks: Beside) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
@@ -218,7 +221,7 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held) -> 
         looked_at = now
         place = place.aiming_at(replace(place.target, hold=why_held, watched_since=watched_since))
         decided = plan(snapshot, place.target, place.policy, now)
-        done = await _act_on(place, snapshot, decided)
+        done = await _act_on(place, snapshot, decided, checks)
         await _bring_up(place, snapshot)
         await _note_capacity(place, snapshot, decided)
         tick = Tick(clock.now(), snapshot, decided, done)
@@ -238,16 +241,25 @@ def _pause_s(decided: Plan, now: datetime) -> float:
     return min(TICK_S, max(SHORTEST_TICK_S, (decided.until - now).total_seconds()))
 
 
-async def _act_on(place: Place, snapshot: Snapshot, decided: Plan) -> tuple[Action, ...]:
-    """Does what the plan says, all at once: its actions are for different hosts, and were planned to hold together."""
+async def _act_on(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside) -> tuple[Action, ...]:
+    """Does what the plan says, all at once: its actions are for different hosts, and were planned to hold together.
+
+    Checks take minutes. They are begun and not waited for: what they have found stands in the host's tags at a later look.
+    Returns what was done, with the checks that were passed since the last time.
+    """
     hosts = {host.name: host for host in snapshot.hosts}
+    now = [action for action in decided.actions if action.kind is not Kind.CHECK]
+    await checks.stop(action.host for action in now)
     outcomes = await asyncio.gather(
-        *(_try(place, hosts.get(action.host), action) for action in decided.actions), return_exceptions=True
+        *(_try(place, hosts.get(action.host), action) for action in now), return_exceptions=True
     )
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    return tuple(action for action, done in zip(decided.actions, outcomes, strict=True) if done)
+    for action in decided.actions:
+        if action.kind is Kind.CHECK:
+            checks.begin(action, partial(_try, place, hosts.get(action.host), action))
+    return (*checks.passed(), *(action for action, done in zip(now, outcomes, strict=True) if done))
 
 
 async def _try(place: Place, host: Host | None, action: Action) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from tests.storm.storm import Outcome, run
 
 IN_ONE_TEST = 6
-SEEDS = 10_000 if os.environ.get("EVERGOLD_SOAK") else 18
+SEEDS = 10_000 if os.environ.get("EVERGOLD_SOAK") else 24
 ONE = os.environ.get("EVERGOLD_SEED")
 BLOCKS = [[int(ONE)]] if ONE else [range(first, first + IN_ONE_TEST) for first in range(1, SEEDS, IN_ONE_TEST)]
 REPOSITORY = Path(__file__).parents[2]
