@@ -1,11 +1,13 @@
 """Compute Gallery: galleries, image definitions, image versions and their replication; and the marketplace beside it.
 
 A version is built for a while, then each target region is filled at its own pace; it can be used in a region once that region is
-Completed, not before. `latest` is the highest number that is not excluded and is replicated to the region.
+Completed, not before. `latest` is the highest number that is not excluded and is replicated to the region. A region that failed stays so
+until it is taken out of the target regions and added again, each with a PUT or PATCH.
 """
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -35,9 +37,11 @@ REGIONS = {
     "germanywestcentral": "Germany West Central",
     "eastus": "East US",
 }
+INTERNAL_ERROR = "Failed with internal server error."
 GALLERY = "Microsoft.Compute/galleries/{gallery}"
 DEFINITION = GALLERY + "/images/{definition}"
 VERSION = DEFINITION + "/versions/{version}"
+UPDATE = timedelta(seconds=30)
 
 
 def plain(region: str) -> str:
@@ -81,6 +85,7 @@ class ImageVersion:
     end_of_life: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     state: str = "Creating"
+    may_lose_regions: bool = True
 
     @property
     def number(self) -> tuple[int, ...]:
@@ -124,7 +129,7 @@ class ImageVersion:
             },
             "safetyProfile": {
                 "reportedForPolicyViolation": False,
-                "allowDeletionOfReplicatedLocations": True,
+                "allowDeletionOfReplicatedLocations": self.may_lose_regions,
                 "blockDeletionBeforeEndOfLife": False,
             },
             "provisioningState": self.state,
@@ -145,7 +150,8 @@ class ImageVersion:
         for copy in self.copies:
             state, progress = copy.state(now)
             name = REGIONS.get(plain(copy.region), copy.region)
-            summary.append({"region": name, "state": state, "details": "", "progress": progress})
+            details = INTERNAL_ERROR if state == "Failed" else ""
+            summary.append({"region": name, "state": state, "details": details, "progress": progress})
         states = {each["state"] for each in summary}
         together = "Failed" if "Failed" in states else "InProgress" if "Replicating" in states else "Completed"
         return {"aggregatedState": together, "summary": summary}
@@ -196,6 +202,7 @@ class Galleries:
     def __init__(self, cloud: "Cloud") -> None:
         self._cloud = cloud
         self._definitions: dict[str, ImageDefinition] = {}
+        self._copied: Counter[str] = Counter()  # how often a copy was begun in a region
 
     def populate(self) -> None:
         """Makes the scenario's definitions and the versions that are there already."""
@@ -436,16 +443,17 @@ class Galleries:
         contents, source = self._capture(definition, storage.get("source") or of_disk)
         version = self._build_version(request, definition, contents, source)
         definition.versions[version.version] = version
-        ready = max(copy.ends for copy in version.copies)
-        seconds = (ready - self._cloud.world.now).total_seconds()
+        return self._filled(request, 201, version, version.copies)
+
+    def _filled(self, request: ArmRequest, status: int, version: ImageVersion, begun: Sequence[RegionCopy]) -> Reply:
+        """The answer to a write that begins copies: it has ended, well or badly, when they have."""
+        seconds = max((copy.ends - self._cloud.world.now).total_seconds() for copy in begun)
 
         def finish() -> None:
             failing = [plain(copy.region) for copy in version.copies if copy.fails]
             version.state = "Failed" if failing else "Succeeded"
             if failing:
-                regions = ", ".join(
-                    f"{{region:{region}, detail:Failed with internal server error.}}" for region in failing
-                )
+                regions = ", ".join(f"{{region:{region}, detail:{INTERNAL_ERROR}}}" for region in failing)
                 raise ArmError(
                     500,
                     "ReplicationJobsNotCompleted",
@@ -454,7 +462,12 @@ class Galleries:
                 )
 
         return self._written(
-            request, 201, lambda: version.body(self._cloud.world.now, expanded=False), version.location, seconds, finish
+            request,
+            status,
+            lambda: version.body(self._cloud.world.now, expanded=False),
+            version.location,
+            seconds,
+            finish,
         )
 
     def _build_version(
@@ -466,17 +479,9 @@ class Galleries:
             self._cloud.world.chance("publish", definition.id, request["version"]),
         )
         built = self._cloud.world.now + timedelta(seconds=chance.uniform(*durations.publish))
-        fails = self._cloud.scenario.guest_failures.get("replicate", "")
-        copies = [
-            RegionCopy(
-                target["name"],
-                int(target.get("regionalReplicaCount") or 1),
-                built,
-                built + timedelta(seconds=chance.uniform(*durations.replicate)),
-                fails=plain(target["name"]) == fails,
-            )
-            for target in publishing.get("targetRegions") or [{"name": request.body["location"]}]
-        ]
+        targets = publishing.get("targetRegions") or [{"name": request.body["location"]}]
+        copies = [self._copy(target, built, chance.uniform(*durations.replicate)) for target in targets]
+        safety = request.body["properties"].get("safetyProfile") or {}
         return ImageVersion(
             f"{definition.id}/versions/{request['version']}",
             request["version"],
@@ -490,7 +495,17 @@ class Galleries:
             publishing.get("storageAccountType") or "Standard_LRS",
             publishing.get("endOfLifeDate"),
             dict(request.body.get("tags") or {}),
+            may_lose_regions=bool(safety.get("allowDeletionOfReplicatedLocations")),
         )
+
+    def _copy(self, target: Json, begins: datetime, seconds: float) -> RegionCopy:
+        region = plain(target["name"])
+        self._copied[region] += 1
+        planned, failing = self._cloud.scenario.guest_failures.get("replicate", ""), False
+        if region == planned.removeprefix("once:"):
+            failing = not planned.startswith("once:") or self._copied[region] == 1
+        ends = begins + timedelta(seconds=seconds)
+        return RegionCopy(target["name"], int(target.get("regionalReplicaCount") or 1), begins, ends, fails=failing)
 
     def _capture(self, definition: ImageDefinition, source: Json) -> tuple[Contents, str]:
         vm_id = source.get("virtualMachineId") or source.get("id") or ""
@@ -506,21 +521,47 @@ class Galleries:
         return other.contents, vm_id
 
     def _update_version(self, request: ArmRequest, version: ImageVersion) -> Reply:
-        publishing = (request.body.get("properties") or {}).get("publishingProfile") or {}
+        properties = request.body.get("properties") or {}
+        publishing = properties.get("publishingProfile") or {}
+        targets, safety = publishing.get("targetRegions"), properties.get("safetyProfile") or {}
+        if "allowDeletionOfReplicatedLocations" in safety:
+            version.may_lose_regions = bool(safety["allowDeletionOfReplicatedLocations"])
+        if targets:
+            _refuse_regions(version, {plain(target["name"]) for target in targets})
         if "excludeFromLatest" in publishing:
             version.exclude_from_latest = bool(publishing["excludeFromLatest"])
         if publishing.get("endOfLifeDate"):
             version.end_of_life = publishing["endOfLifeDate"]
         if "tags" in request.body:
             version.tags = dict(request.body["tags"] or {})
+        if targets and self._change_regions(version, targets):
+            version.state = "Updating"
+            now = self._cloud.world.now
+            begun = [copy for copy in version.copies if copy.ends > now]
+            return self._filled(request, 200, version, begun or [RegionCopy("", 0, now, now + UPDATE)])
         return self._written(
             request,
             200,
             lambda: version.body(self._cloud.world.now, expanded=False),
             version.location,
-            30,
+            UPDATE.total_seconds(),
             lambda: None,
         )
+
+    def _change_regions(self, version: ImageVersion, targets: list[Json]) -> bool:
+        """Ends the copies in regions that are no targets any more, and begins those in new ones; whether that was anything."""
+        before = {plain(copy.region): copy for copy in version.copies}
+        after = {plain(target["name"]): target for target in targets}
+        for region in before.keys() & after.keys():
+            before[region].replicas = int(after[region].get("regionalReplicaCount") or 1)
+        kept = [copy for region, copy in before.items() if region in after]
+        fresh = [self._copy_again(version, after[region]) for region in sorted(after.keys() - before.keys())]
+        version.copies = [*kept, *fresh]
+        return before.keys() != after.keys()
+
+    def _copy_again(self, version: ImageVersion, target: Json) -> RegionCopy:
+        chance = self._cloud.world.chance("replicate", version.id, target["name"], self._copied[plain(target["name"])])
+        return self._copy(target, self._cloud.world.now, chance.uniform(*self._cloud.scenario.durations.replicate))
 
     def _patch_version(self, request: ArmRequest) -> Reply:
         return self._update_version(request, self._version(request))
@@ -587,6 +628,36 @@ def contents_of(given: Release | Version) -> Contents:
         missing_patches=tuple(Patch(*patch) for patch in given.missing_patches),
         defects=tuple(given.defects) if isinstance(given, Version) else (),
     )
+
+
+def _refuse_regions(version: ImageVersion, targets: set[str]) -> None:
+    """A version stays in its own region, is taken out of others only where it may be, and changes one thing at a time."""
+    present = {plain(copy.region) for copy in version.copies}
+    if targets == present:
+        return
+    if version.state in ("Creating", "Updating", "Deleting"):
+        raise ArmError(
+            409,
+            "Conflict",
+            "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
+            "https://aka.ms/activitylog to get more details on the conflicting requests.",
+        )
+    if plain(version.location) not in targets:
+        raise ArmError(
+            400,
+            "InvalidParameter",
+            f"The target regions of gallery artifact '{version.version}' must contain its location '{version.location}'.",
+            target="galleryImageVersion.properties.publishingProfile.targetRegions",
+        )
+    if present - targets and not version.may_lose_regions:
+        raise ArmError(
+            400,
+            "BadRequest",
+            f"Complete set of target locations not specified while updating gallery artifact '{version.version}' and type "
+            "'GalleryImageVersion'. Deletion of previously replicated locations is not allowed, and you need to specify a complete set of "
+            "target locations in the update request or specify null or empty set for target regions in the update request or set allow "
+            "deletion of replicated locations under safety profile property.",
+        )
 
 
 def _marketplace_body(request: ArmRequest, release: Release) -> Json:

@@ -13,6 +13,7 @@ By what Azure does:
     {"create": "2:AllocationFailed,5:OSProvisioningTimedOut"}   the second and the fifth VM that are created
     {"start": "1:AllocationFailed"}                             the first start
     {"extension": "AADLoginForWindows"}                         this type of extension, always
+    {"replicate": "northeurope"}                                copies of image versions to this region; with "once:" the first only
 """
 
 import base64

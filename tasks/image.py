@@ -17,6 +17,7 @@ from evergold.images.guest import StepFailure
 from evergold.images.managed_image import ensure_managed_image, ensure_managed_image_removed
 from evergold.images.publish import Candidate, Decision
 from evergold.images.refresh import Refresh, begin_refresh, current_refresh, end_refresh
+from evergold.images.replication import progress_table
 from evergold.images.source_host import ensure_source_copied, ensure_source_returned
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
 from tasks.manual_step import ask_for_hands
@@ -60,7 +61,7 @@ async def build_and_publish(azure: Azure, image_set: ImageSet, refresh: Refresh,
 
 async def build_unless_published(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
     """The build machine is off and generalised, with proof; or its version is in the gallery already, and there is nothing to build."""
-    if await publish.find_candidate(azure, image_set, refresh) is not None:
+    if await publish.is_captured(azure, image_set, refresh):
         return
     if isinstance(image_set.source, SessionHostSource):
         await copy_source_host(azure, image_set, refresh)
@@ -194,13 +195,16 @@ async def generalize(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Non
 @task(name="publish candidate", cache_policy=NO_CACHE)
 async def publish_candidate(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> Candidate:
     """The version is in the gallery, excluded from latest, and every target region has it."""
-    artifact = await acreate_progress_artifact(
-        progress=0, key=f"publish-{image_set.name}", description=f"Replication of {image_set.name} {refresh.version}"
-    )
+    title = f"Replication of {image_set.name} {refresh.version}"
+    artifact = await acreate_progress_artifact(progress=0, key=f"publish-{image_set.name}", description=title)
+    shown = ""
 
     async def show(replication: Replication) -> None:
-        percent = sum(region.progress for region in replication.regions) / max(len(replication.regions), 1)
-        await aupdate_progress_artifact(artifact, percent)
+        nonlocal shown
+        table = f"{title}\n\n{progress_table(replication)}"
+        if table != shown:
+            await aupdate_progress_artifact(artifact, replication.percent, description=table)
+            shown = table
 
     log.info(
         "Publishing %s %s to %s", image_set.name, refresh.version, ", ".join(r.name for r in image_set.publish.regions)

@@ -219,7 +219,7 @@ RULES: tuple[Rule, ...] = (
         ("*",),
         "Gallery replication jobs failed",
         False,
-        "Update the version without the failed regions, then add them again; or publish a new version.",
+        "Start the run again: regions that failed are taken out and added again; or publish a new version.",
     ),
     Rule(
         ("InvalidParameter",),

@@ -1,12 +1,12 @@
 """Compute galleries: image definitions, their versions, and where those are replicated.
 
 A version's provisioning says that Azure has it; it can be deployed in a region as soon as *that region's* replication is
-Completed, which may be much later: `wait_until_replicated` looks at the regions. Times are seconds of the bundle's clock.
+Completed, which may be much later: `wait_until_settled` looks at the regions. Times are seconds of the bundle's clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -87,6 +87,11 @@ class Replication:
         """One region, by its name ("westus") or display name ("West US"); None if Azure does not list it."""
         return next((state for state in self.regions if plain(state.region) == plain(region)), None)
 
+    @property
+    def percent(self) -> float:
+        """How far it is in all; 0 as long as Azure lists no region."""
+        return sum(region.progress for region in self.regions) / max(len(self.regions), 1)
+
     def completed(self, regions: Sequence[str]) -> bool:
         """Whether every one of these regions is ready to deploy from."""
         states = [self.state(region) for region in regions]
@@ -107,6 +112,17 @@ def replication_of(version: models.GalleryImageVersion) -> Replication:
             for entry in (status.summary if status else None) or []
         )
     )
+
+
+def provisioning_of(version: models.GalleryImageVersion) -> str:
+    """What Azure says of the version itself: Creating, Updating, Succeeded, Failed, Deleting; "" where it says nothing."""
+    return _text(version.properties.provisioning_state if version.properties else None)
+
+
+def target_regions(version: models.GalleryImageVersion) -> set[str]:
+    """Where the version is to be, ready there or not, as `plain` names."""
+    profile = version.properties.publishing_profile if version.properties else None
+    return {plain(region.name) for region in (profile.target_regions if profile else None) or []}
 
 
 class Galleries:
@@ -199,59 +215,61 @@ class Galleries:
             )
         return True
 
-    async def create_version(
-        self,
-        definition: Definition,
-        spec: VersionSpec,
-        timeout_seconds: float,
-        progress: Progress | None = None,
-    ) -> models.GalleryImageVersion:
-        """Have the version, replicated to every region of `spec`: publish it, or wait for the one that is there.
-
-        The caller checks by its tags that a version found there is its own.
-        """
-        await self.begin_create_version(definition, spec)
-        regions = [region.name for region in spec.regions]
-        return await self.wait_until_replicated(definition, spec.version, regions, timeout_seconds, progress=progress)
-
-    async def wait_until_replicated(
+    async def wait_until_settled(
         self,
         definition: Definition,
         version: str,
-        regions: Sequence[str],
         timeout_seconds: float,
+        regions: Collection[str] | None = None,
         interval: float = POLL_SECONDS,
         progress: Progress | None = None,
     ) -> models.GalleryImageVersion:
-        """The version, once it is provisioned and every one of `regions` is Completed.
+        """The version, once Azure does nothing more about it: it is Failed, or Succeeded with every region Completed or Failed.
 
-        Raises as soon as provisioning or one of the regions has failed. `progress` is told after every look.
+        `regions` are those that it was last told to go to (`plain` names): an answer from before that is not believed. `progress` is told
+        after every look.
         """
         what, label = "publish the image version", f"{definition}/{version}"
 
-        async def replicated() -> models.GalleryImageVersion | None:
+        async def settled() -> models.GalleryImageVersion | None:
             image = await self.get_version(definition, version)
             if image is None:
                 raise_failed(what, label, "ResourceNotFound", "The version is gone.")
-            replication = replication_of(image)
+            replication, targets = replication_of(image), target_regions(image)
             if progress is not None:
                 await progress(replication)
-            states = [replication.state(region) for region in regions]
-            failed = [state for state in states if state is not None and state.state == "Failed"]
-            provisioning = _text(image.properties.provisioning_state if image.properties else None)
-            if failed:
-                details = "; ".join(f"{entry.region}: {entry.details or 'no details'}" for entry in failed)
-                raise_failed(what, label, "ReplicationFailed", f"Gallery replication jobs failed: {details}")
-            if provisioning == "Failed":
-                raise_failed(
-                    what, label, "ProvisioningFailed", "The version is in state Failed; Azure gives no reason."
-                )
-            return image if provisioning == "Succeeded" and replication.completed(regions) else None
+            provisioning = provisioning_of(image)
+            if provisioning not in ("Succeeded", "Failed") or (regions is not None and targets != set(regions)):
+                return None
+            states = [replication.state(region) for region in targets]
+            ended = all(state is not None and state.state in ("Completed", "Failed") for state in states)
+            return image if provisioning == "Failed" or ended else None
 
         image: models.GalleryImageVersion = await wait_until(
-            replicated, what, label, self._clock, timeout_seconds, interval
+            settled, what, label, self._clock, timeout_seconds, interval
         )
         return image
+
+    async def begin_change_regions(
+        self, definition: Definition, version: str, *, without: Collection[str] = (), add: Sequence[Region] = ()
+    ) -> set[str]:
+        """Ask for the version to be taken out of regions, and copied to others; returns where it is to be then, as `plain` names.
+
+        The version's own region cannot be taken out. Regions that are in neither list stay as they are.
+        """
+        what, label = "change the regions of the image version", f"{definition}/{version}"
+        image = await self.get_version(definition, version, replication=False)
+        profile = image.properties.publishing_profile if image is not None and image.properties else None
+        if image is None or profile is None:
+            raise_failed(what, label, "ResourceNotFound", "There is no such image version.")
+        out = {plain(region) for region in (*without, *(region.name for region in add))}
+        kept = [region for region in profile.target_regions or [] if plain(region.name) not in out]
+        profile.target_regions = [*kept, *_target_regions(add, _text(profile.storage_account_type))]
+        with explaining(what, label):
+            await self._client.gallery_image_versions.begin_create_or_update(
+                definition.resource_group, definition.gallery, definition.name, version, image, polling=False
+            )
+        return target_regions(image)
 
     async def update_version(
         self,
@@ -322,20 +340,22 @@ def version_body(spec: VersionSpec) -> models.GalleryImageVersion:
                 exclude_from_latest=spec.exclude_from_latest,
                 end_of_life_date=spec.end_of_life,
                 storage_account_type=spec.storage_account_type,
-                target_regions=[
-                    models.TargetRegion(
-                        name=region.name,
-                        regional_replica_count=region.replicas,
-                        storage_account_type=spec.storage_account_type,
-                    )
-                    for region in spec.regions
-                ],
+                target_regions=_target_regions(spec.regions, spec.storage_account_type),
             ),
             safety_profile=models.GalleryImageVersionSafetyProfile(
                 allow_deletion_of_replicated_locations=True, block_deletion_before_end_of_life=False
             ),
         ),
     )
+
+
+def _target_regions(regions: Sequence[Region], storage_account_type: str) -> list[models.TargetRegion]:
+    return [
+        models.TargetRegion(
+            name=region.name, regional_replica_count=region.replicas, storage_account_type=storage_account_type
+        )
+        for region in regions
+    ]
 
 
 def _version_source(spec: VersionSpec) -> models.GalleryImageVersionStorageProfile:

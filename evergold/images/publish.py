@@ -7,7 +7,7 @@ on which evidence) and the manifest stand in its tags. It is promoted only on an
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NoReturn
@@ -17,13 +17,14 @@ from azure.mgmt.compute.models import GalleryImageVersion
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.errors import raise_failed
-from evergold.azure.galleries import Progress, Region, VersionSpec, plain, replication_of
+from evergold.azure.galleries import Progress, Region, VersionSpec, plain, provisioning_of, replication_of
 from evergold.azure.pipeline import wait_until
 from evergold.config.models import RELEASE_METHODS, ImageSet, Pool, ReleaseMethod
 from evergold.config.models import Region as PublishRegion
 from evergold.images.build import own_vm, publishable_disk_id, publishable_vm_id
 from evergold.images.manifest import Manifest, from_tags, tag_names
 from evergold.images.refresh import Refresh, definition_of, definition_tags, latest_in
+from evergold.images.replication import ensure_replicated, failed_as_a_whole, in_own_region
 
 log = logging.getLogger("evergold.images")
 
@@ -87,15 +88,24 @@ class Candidate:
 
 
 async def find_candidate(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Candidate | None:
-    """The version of this refresh if it is whole: published and replicated to every region. Then there is nothing to build."""
+    """The version of this refresh if it is whole: published, and replicated to every region."""
     version = await azure.galleries.get_version(definition_of(image_set), refresh.version)
     if version is None:
         return None
     _assert_ours(version, refresh)
     regions = [region.name for region in image_set.publish.regions]
-    if _provisioning(version) != "Succeeded" or not replication_of(version).completed(regions):
+    if provisioning_of(version) != "Succeeded" or not replication_of(version).completed(regions):
         return None
     return candidate_of(version)
+
+
+async def is_captured(azure: Azure, image_set: ImageSet, refresh: Refresh) -> bool:
+    """Whether this refresh's version is in its own region: then there is nothing to build, though other regions may lack it still."""
+    version = await azure.galleries.get_version(definition_of(image_set), refresh.version)
+    if version is None:
+        return False
+    _assert_ours(version, refresh)
+    return provisioning_of(version) != "Deleting" and not failed_as_a_whole(version) and in_own_region(version)
 
 
 async def find_version(azure: Azure, image_set: ImageSet, version: str) -> Candidate | None:
@@ -117,25 +127,23 @@ async def ensure_version_published(
 ) -> Candidate:
     """The refresh's version is published as a candidate, and every target region has it.
 
-    Needs the machine proven and generalised. One that is under way is waited for; one that failed at an earlier try is deleted and
-    published again. What a failure leaves: the machine, and the version in whatever state, for the next try.
+    Needs the machine proven and generalised, until the version is in its own region. One that is under way is waited for; a region that
+    failed is tried again by itself; a version that failed as a whole at an earlier try is deleted and published again. What a failure
+    leaves: the machine, and the version in whatever state, for the next try.
     """
     definition = definition_of(image_set)
     present = await azure.galleries.get_version(definition, refresh.version)
     if present is not None:
         _assert_ours(present, refresh)
         present = await _usable_or_removed(azure, image_set, refresh, present)
+    regions = [await _region(azure, image_set, region) for region in image_set.publish.regions]
     if present is None:
-        spec = await _version_spec(azure, image_set, refresh, notes)
+        spec = await _version_spec(azure, image_set, refresh, notes, regions)
         await azure.galleries.begin_create_version(definition, spec)
-    version = await azure.galleries.wait_until_replicated(
-        definition,
-        refresh.version,
-        [region.name for region in image_set.publish.regions],
-        image_set.publish.timeout_minutes * 60,
-        progress=progress,
+    timeout_s = image_set.publish.timeout_minutes * 60
+    return candidate_of(
+        await ensure_replicated(azure, definition, refresh.version, regions, timeout_s, progress=progress)
     )
-    return candidate_of(version)
 
 
 # Deciding
@@ -306,14 +314,13 @@ async def _usable_or_removed(
 ) -> GalleryImageVersion | None:
     """The version if it is published or on its way; None once one that failed, or was being deleted, is gone."""
     definition = definition_of(image_set)
-    failed = [region.region for region in replication_of(version).regions if region.state == "Failed"]
-    if _provisioning(version) == "Failed" or failed:
+    if failed_as_a_whole(version):
         log.warning("%s failed at an earlier try: deleted, and published again", refresh.version)
         if await publishable_disk_id(azure, image_set, refresh) is None:
             await publishable_vm_id(azure, image_set, refresh)  # nothing is deleted that could not be made again
         await azure.galleries.delete_version(definition, refresh.version)
         return None
-    if _provisioning(version) != "Deleting":
+    if provisioning_of(version) != "Deleting":
         return version
 
     async def gone() -> bool | None:
@@ -323,7 +330,9 @@ async def _usable_or_removed(
     return None
 
 
-async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str) -> VersionSpec:
+async def _version_spec(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, notes: str, regions: Sequence[Region]
+) -> VersionSpec:
     publish = image_set.publish
     anchor = await definition_tags(azure, image_set, refresh)
     named = {
@@ -345,7 +354,7 @@ async def _version_spec(azure: Azure, image_set: ImageSet, refresh: Refresh, not
         location=image_set.location,
         source_vm_id="" if disk else await publishable_vm_id(azure, image_set, refresh),
         source_disk_id=disk,
-        regions=tuple([await _region(azure, image_set, region) for region in publish.regions]),
+        regions=tuple(regions),
         storage_account_type=publish.storage_account_type,
         end_of_life=azure.clock.now() + timedelta(days=publish.end_of_life_days),
         tags=named,
@@ -374,11 +383,6 @@ def replicas_for(created_at_once: int) -> int:
     Microsoft's page "Store and share images in an Azure Compute Gallery" names 50 machines a replica: this is the careful side of it.
     """
     return min(max(1, -(-created_at_once // HOSTS_PER_REPLICA)), MOST_REPLICAS)
-
-
-def _provisioning(version: GalleryImageVersion) -> str:
-    state = version.properties.provisioning_state if version.properties else None
-    return str(getattr(state, "value", state) or "")
 
 
 def candidate_of(version: GalleryImageVersion) -> Candidate:

@@ -297,7 +297,10 @@ async def publish_it(to: Clients) -> None:
     await versions.get(*GALLERY, "1.1.0", expand="ReplicationStatus")
     await finish(versions.begin_update(*GALLERY, "1.1.0", {"tags": {**TAGS, "more": "1"}}))
     body["properties"]["publishingProfile"]["excludeFromLatest"] = False
+    body["properties"]["publishingProfile"]["targetRegions"] = [regions[0], {**regions[1], "name": "eastus"}]
+    body["properties"]["safetyProfile"] = {"allowDeletionOfReplicatedLocations": True}
     await finish(versions.begin_create_or_update(*GALLERY, "1.1.0", body))
+    await versions.get(*GALLERY, "1.1.0", expand="ReplicationStatus")
     await finish(versions.begin_delete(*GALLERY, "1.1.0"))
     await finish(to.compute.virtual_machines.begin_delete(BUILD, "build"))
 

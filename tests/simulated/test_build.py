@@ -15,49 +15,12 @@ from evergold.images.catalogue import changes
 from evergold.images.guest import StepFailure
 from evergold.images.manifest import Manifest, OperatingSystem, from_tags
 from evergold.images.publish import Candidate, Decision, PromotionRefused
-from evergold.images.refresh import Refresh, begin_refresh, current_refresh, definition_of, end_refresh
+from evergold.images.refresh import begin_refresh, current_refresh, definition_of, end_refresh
 from simulator.scenario import load
+from tests.support.builds import STEPS, begun, left_of_builds, versions, whole_build
 from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
 
-STEPS = (
-    build.ensure_build_vm,
-    customised,
-    build.ensure_prepared,
-    build.ensure_manifest,
-    build.ensure_sysprepped,
-    build.ensure_state_proven,
-    build.ensure_deallocated,
-    build.ensure_generalized,
-)
 DIGEST = "d" * 64
-
-
-async def begun(world: Simulated) -> Refresh:
-    return await begin_refresh(world.azure, world.image_set, world.azure.clock.now())
-
-
-async def whole_build(world: Simulated) -> Candidate:
-    """What the flow does from its top, at every start."""
-    refresh = await begun(world)
-    candidate = await publish.find_candidate(world.azure, world.image_set, refresh)
-    if candidate is None:
-        for ensure in STEPS:
-            await ensure(world.azure, world.image_set, refresh)
-        candidate = await publish.ensure_version_published(world.azure, world.image_set, refresh, notes="November")
-    await build.ensure_build_cleaned(world.azure, world.image_set, refresh)
-    return candidate
-
-
-def left_of_builds(world: Simulated) -> list[str]:
-    """Machines, disks and network cards that bear a build machine's name."""
-    names = [machine.name for machine in world.cloud.compute.machines()]
-    names += [disk.id.rsplit("/", 1)[-1] for disk in world.cloud.disks.all()]
-    names += [nic.id.rsplit("/", 1)[-1] for nic in world.cloud.network.nics()]
-    return [name for name in names if name.startswith("evg-")]
-
-
-async def versions(world: Simulated) -> list[str]:
-    return sorted(v.name or "" for v in await world.azure.galleries.list_versions(definition_of(world.image_set)))
 
 
 # The straight path
@@ -263,38 +226,6 @@ def test_a_version_of_that_number_that_is_not_ours_is_left_alone() -> None:
                 await ensure(world.azure, world.image_set, refresh)
 
     simulated(body)
-
-
-# Publishing
-
-
-def test_a_version_that_failed_is_deleted_and_published_again() -> None:
-    async def body(world: Simulated) -> None:
-        with pytest.raises(AzureFailure, match="North Europe"):
-            await whole_build(world)
-        world.cloud.scenario.guest_failures.clear()
-        candidate = await whole_build(world)
-        assert (candidate.version, candidate.state) == ("1.1.0", "candidate")
-        assert world.wire.sent("DELETE", "/versions/1.1.0") == 1
-        assert world.wire.sent("PUT", "/versions/1.1.0") == 2
-        assert left_of_builds(world) == []
-
-    simulated(body, guest_failures={"replicate": "northeurope"})
-
-
-@pytest.mark.parametrize(("at_once", "replicas"), [(0, 1), (1, 1), (20, 1), (21, 2), (400, 20), (5000, 100)])
-def test_a_region_has_one_replica_for_every_20_hosts_that_are_made_at_once(at_once: int, replicas: int) -> None:
-    assert publish.replicas_for(at_once) == replicas
-
-
-def test_replicas_follow_the_surge_where_hosts_are_made_and_are_one_elsewhere_unless_given() -> None:
-    async def body(world: Simulated) -> None:
-        await whole_build(world)
-        version = world.cloud.galleries.version_named("gal_evergold/office/1.1.0")
-        assert [(copy.region, copy.replicas) for copy in version.copies] == [("westeurope", 2), ("northeurope", 3)]
-
-    regions = [{"name": "westeurope"}, {"name": "northeurope", "replicas": 3}]
-    simulated(body, small_image_set(publish={"regions": regions}, rollout={"max_surge": 25}))
 
 
 # Deciding

@@ -75,6 +75,7 @@ WRITES: dict[str, Callable[[Azure], Awaitable[Any]]] = {
     "disk": lambda a: a.disks.create_disk_from_snapshot("rg", "d", "westeurope", DISK, TAGS),
     "version": lambda a: a.galleries.begin_create_version(DEFINITION, VERSION),
     "promotion": lambda a: a.galleries.update_version(DEFINITION, "1.1.0", exclude_from_latest=False, set_tags=TAGS),
+    "regions": lambda a: a.galleries.begin_change_regions(DEFINITION, "1.1.0", add=[Region("northeurope")]),
     "definition tags": lambda a: a.galleries.update_definition_tags(DEFINITION, TAGS),
     "pool tags": lambda a: a.desktops.update_host_pool_tags("rg", "pool", TAGS),
     "registration": lambda a: a.desktops.registration_token("rg", "pool"),
