@@ -122,7 +122,10 @@ def _treatment(image_set: ImageSet, previews: Sequence[Preview]) -> str:
     moved = sum(each.users for each in previews if each.policy.release_method != "opportunistic")
     if not moved:
         return "Nobody is signed out: a host goes when its last user has left."
-    return f"About {moved} users are warned {image_set.rollout.warn_minutes} minutes ahead, signed out once, and find room on new hosts."
+    people = "About 1 user is" if moved == 1 else f"About {moved} users are"
+    return (
+        f"{people} warned {image_set.rollout.warn_minutes} minutes ahead, signed out once, and find room on new hosts."
+    )
 
 
 def _hosts(each: Preview) -> str:
