@@ -6,6 +6,8 @@ from evergold.azure.compute import ScriptResult
 from evergold.images.guest import Machine, StepFailure, answer_in, facts_or_failure, new_password
 from evergold.images.sysprep import cause_of
 
+WAITS = "Windows waits for a restart."
+BUSY = "Windows is still installing updates or features, and holds its servicing."
 MACHINE = Machine("rg", "evg-1", "westeurope")
 
 
@@ -62,15 +64,54 @@ def test_a_script_that_azure_stopped_says_so() -> None:
             "SYSPRP Package Contoso.App_1.0_x64__abc was installed for a user, but not provisioned for all users.",
             "The app Contoso.App_1.0_x64__abc was installed for one user only.",
         ),
-        ("There are one or more Windows updates that require a reboot.", "Windows waits for a restart."),
-        ("BitLocker-Sysprep: BitLocker is on for the OS volume (0x80310039)", "BitLocker is on."),
-        ("hr = 0x8007139f", "This Windows was generalised too often."),
+        ("SYSPRP There are one or more Windows updates that require a reboot.", WAITS),
+        ("SYSPRP A pending restart was found.", WAITS),
+        ("SYSPRP Trusted Installer is busy", BUSY),
+        ("SYSPRP CBS is busy", BUSY),
+        (
+            "SYSPRP Sysprep_Clean_Validate_Opk: Audit mode cannot be turned on if reserved storage is in use. An update or "
+            "servicing operation may be using reserved storage.; hr = 0x800F0975",
+            BUSY,
+        ),
+        (
+            "SYSPRP BitLocker-Sysprep: BitLocker is on for the OS volume. Turn BitLocker off to run Sysprep. (0x80310039)",
+            "BitLocker is on.",
+        ),
+        (
+            "SYSPRP ActionPlatform::DeleteValue: Error from RegDeleteValueW for value senseGuid under key "
+            r"HKEY_LOCAL_MACHINE\Software\Microsoft\Windows Advanced Threat Protection; dwRet = 0x5",
+            "The machine is onboarded to Microsoft Defender for Endpoint, which protects its settings from sysprep.",
+        ),
+        ("The machine is joined to a domain.", "The machine is joined to a domain or managed by Intune."),
+        (
+            "[0x0f00a8] SYSPRP WinMain: Hit failure while processing sysprep generalize providers; hr = 0xc004d307\n"
+            "[0x0f0073] SYSPRP RunExternalDlls:Not running DLLs; either the machine is in an invalid state or we couldn't update "
+            "the recorded state, dwRet = 31",
+            "This Windows was generalised too often: its rearm count is used up.",
+        ),
+        (
+            "SYSPRP hr = 0x8007139f",
+            "Windows is not in a state that can be generalised, as after a sysprep that broke off.",
+        ),
     ],
 )
 def test_known_causes_of_a_failed_sysprep_are_named(text: str, problem: str) -> None:
     cause = cause_of(f"2026-11-12 20:14:01, Error\t{text}\nmore")
     assert cause is not None
     assert cause.problem == problem
+    assert cause.remedy
+
+
+def test_the_name_of_a_check_that_sysprep_ran_is_not_taken_for_a_cause() -> None:
+    log = (
+        "2026-11-12 20:14:01, Info                  SYSPRP ActionPlatform::LaunchModule: Executing method 'ValidateBitLockerState' "
+        "from C:\\Windows\\System32\\BdeSysprep.dll\n"
+        "2026-11-12 20:14:01, Warning               SYSPRP WinMain: a restart is pending\n"
+        "2026-11-12 20:14:02, Error                 SYSPRP CBS is busy"
+    )
+    cause = cause_of(log)
+    assert cause is not None
+    assert cause.problem == BUSY
 
 
 def test_an_unknown_cause_is_not_guessed() -> None:
