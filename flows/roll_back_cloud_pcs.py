@@ -15,7 +15,7 @@ from tasks.approval import requester
     persist_result=False,
 )
 async def roll_back_cloud_pcs(
-    image_set: ImageSetName, image_version: str, give_up: Words = "", started_by: Words = ""
+    image_set: ImageSetName, image_version: str, give_up: Words = "", started_by: Words = "", restore: str = ""
 ) -> None:
     """Set the policies back to the image before this version, and reprovision the Cloud PCs that have it. Asks for an approval.
 
@@ -24,12 +24,17 @@ async def roll_back_cloud_pcs(
         image_version: The version to leave, x.y.z.
         give_up: Id of a campaign that is unfinished, such as the one to this version: it ends first.
         started_by: Your name; needed where the image set wants two people (approval.four_eyes).
+        restore: Users, with commas between, whose Cloud PCs alone are put back to their restore point of before the reprovision: what they
+            did since is lost. No policy is changed, nobody else is touched, nobody is asked. Empty: the way back for all, as above.
 
     """
     loaded = load_image_set(image_set)
     async with connect_for(loaded) as azure:
         if give_up:
             await cloud_pcs.give_up(azure, loaded, give_up)
+        if restore:
+            await cloud_pcs.restore(azure, loaded, restore)
+            return
         begun = await cloud_pcs.set_policies_back(azure, loaded, image_version)
         campaign = await cloud_pcs.decide(azure, loaded, begun, await requester(started_by))
         if campaign is not None:

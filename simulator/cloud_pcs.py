@@ -39,6 +39,7 @@ class RestorePoint:
     id: str
     created: datetime
     kind: Kind
+    image: str  # that was on the disk
 
 
 @dataclass(eq=False)
@@ -210,7 +211,7 @@ class CloudPcs:
             return
         if kind == "manual":
             found.points = [point for point in found.points if point.kind != "manual"]
-        found.points.append(RestorePoint(f"CPC_{found.id}_{self.number()}", self.world.now, kind))
+        found.points.append(RestorePoint(f"CPC_{found.id}_{self.number()}", self.world.now, kind, found.image))
         found.points = found.points[-RESTORE_POINTS_KEPT:]
 
     def begin_snapshot(self, found: CloudPc, storage_account: str) -> None:
@@ -241,11 +242,17 @@ class CloudPcs:
 
     def begin_restore(self, found: CloudPc, point_id: str) -> None:
         """Accepts a restore from one of its restore points, or raises the refusal."""
-        if not any(point.id == point_id for point in found.points):
+        chosen = next((point for point in found.points if point.id == point_id), None)
+        if chosen is None:
             raise GraphError(400, "cloudPcSnapshotNotFound", f"The restore point '{point_id}' was not found.")
         self._act(found, "Restore")
         found.status = "restoring"
-        self.world.after(STATUS_LAGS_S * 10, lambda: self._end(found, "provisioned", "done"))
+
+        def restored() -> None:
+            found.image = chosen.image
+            self._end(found, "provisioned", "done")
+
+        self.world.after(STATUS_LAGS_S * 10, restored)
 
     def _act(self, found: CloudPc, name: str) -> None:
         now = wire(self.world.now)

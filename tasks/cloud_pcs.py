@@ -1,5 +1,6 @@
 """Windows 365 in the Prefect UI: the import, the policies, the approval, and Cloud PCs reprovisioned with a table that is live."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from prefect.runtime import flow_run as this_run
 from pydantic import Field, ValidationError
 
 from evergold.approve import APPROVAL, ORIGIN_KEY
-from evergold.azure import Azure
+from evergold.azure import Azure, AzureFailure
 from evergold.azure.cloudpcs import DeviceImage
 from evergold.azure.errors import raise_failed
 from evergold.cloudpc import campaign as notes
@@ -35,6 +36,7 @@ from evergold.cloudpc.model import Campaign, Plan, Verdict
 from evergold.cloudpc.observe import first_part
 from evergold.cloudpc.policies import UNCHANGED, Change, Image, ensure_policy_image, policies_of
 from evergold.cloudpc.refresh import ensure_image_forgotten, gather_evidence
+from evergold.cloudpc.restore import Restored, ensure_restored
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision, find_version
 from evergold.images.refresh import Refresh
@@ -377,6 +379,35 @@ def rows_of(decided: Plan) -> list[dict[str, Any]]:
         }
         for v in sorted(decided.verdicts, key=lambda v: (v.desk.ring, v.desk.user))
     ]
+
+
+@task(name="restore Cloud PCs", cache_policy=NO_CACHE)
+async def restore(azure: Azure, image_set: ImageSet, users: str) -> None:
+    """Each of these users has the disk of before the reprovision again, or the artifact says why not. Raises RestoreError."""
+    policies = await policies_of(azure, settings_of(image_set).provisioning_policies)
+    await lease.refuse_held(azure, image_set, [first_part(policy) for policy in policies], str(this_run.id))
+    wanted = [user.strip() for user in users.split(",") if user.strip()]
+    ended = await asyncio.gather(*(ensure_restored(azure, image_set, user) for user in wanted), return_exceptions=True)
+    told = []
+    for user, each in zip(wanted, ended, strict=True):
+        if isinstance(each, BaseException) and not isinstance(each, AzureFailure):
+            raise each
+        told.append(each if isinstance(each, Restored) else Restored(user, "left", str(each)))
+    for restored in told:
+        log.info("%s: %s. %s", restored.user, restored.outcome, restored.words)
+    await acreate_markdown_artifact(
+        "\n\n".join(f"## {each.user}: {each.outcome}\n\n{each.words}" for each in told),
+        key=f"restored-{image_set.name}",
+        description="Cloud PCs put back to their restore points",
+    )
+    others = [each for each in told if each.outcome != "restored"]
+    if others:
+        listed = "\n".join(f"- {each.user}: {each.words}" for each in others)
+        raise RestoreError(f"{len(others)} of {len(told)} Cloud PCs were not restored. The others are done.\n{listed}")
+
+
+class RestoreError(Exception):
+    """Some Cloud PCs were not restored; says which, why, and what to do."""
 
 
 # In a refresh

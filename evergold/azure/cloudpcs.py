@@ -189,7 +189,7 @@ class CloudPcs:
     async def restore(self, cloud_pc_id: str, restore_point_id: str) -> None:
         """Put a Cloud PC back to a restore point. Accepted only."""
         body = {"cloudPcSnapshotId": restore_point_id}
-        await self._graph.post(f"{ROOM}/cloudPCs/{cloud_pc_id}/restore", body, "restore the Cloud PC")
+        await self._graph.post(f"{ROOM}/cloudPCs/{cloud_pc_id}/restore", body, "restore the Cloud PC", once=True)
 
     # Bulk actions
 
