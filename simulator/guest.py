@@ -7,7 +7,8 @@ its time and exits with 0. Answers have the form of the real scripts': one JSON 
 A scenario's `guest_failures` makes things end otherwise: "install-patches" names updates that cannot be installed. By step of a script:
     {"install-apps": "exit:1603"}   the script ends with this exit code
     {"prepare": "timeout"}          it never ends by itself
-    {"sysprep": "appx"}             sysprep stumbles over an app that is installed for one user
+    {"sysprep": "appx"}             sysprep stumbles over an app that is installed for one user, or over another of BLOCKERS
+    {"preflight": "rearm"}          the look before sysprep finds that, or another of FINDINGS
     "once:" before any of these     only the first time: {"sysprep": "once:appx"}
 By what Azure does:
     {"create": "2:AllocationFailed,5:OSProvisioningTimedOut"}   the second and the fifth VM that are created
@@ -60,6 +61,41 @@ RESTART_PENDING = (
     "SYSPRP There are one or more Windows updates that require a reboot. To run Sysprep, reboot the computer and restart the "
     "application."
 )
+# By the word with which a scenario asks for it.
+BLOCKERS = {
+    "appx": APPX,
+    "bitlocker": "SYSPRP BitLocker-Sysprep: BitLocker is on for the OS volume. Turn BitLocker off to run Sysprep. (0x80310039)",
+    "domain": "SYSPRP This machine is joined to a domain. Sysprep cannot run on it.",
+    "rearm": "SYSPRP RunExternalDlls: the machine has reached the maximum number of times that it may be generalised; hr = 0x8007139f",
+    "servicing": "SYSPRP Sysprep_Clean_Validate_Opk: Audit mode can't be turned on if reserved storage is in use. An update or servicing "
+    "operation may be using reserved storage.",
+}
+# What guest/preflight.ps1 finds: name, verdict, what it says then, and what it says otherwise.
+FINDINGS = {
+    "restart": ("restart", "warn", "Windows waits for a restart.", "None is pending."),
+    "servicing": ("servicing", "wait", "Windows is servicing itself.", "Nothing is under way."),
+    "appx": (
+        "apps",
+        "fail",
+        "1 apps were installed for one user only: Contoso.Widget_1.0.0.0_x64__8wekyb3d8bbwe.",
+        "Every app is provisioned for all users.",
+    ),
+    "rearm": (
+        "generalised before",
+        "fail",
+        "This Windows was generalised as often as it may be.",
+        "It may be generalised 1001 times more.",
+    ),
+    "bitlocker": ("BitLocker", "warn", "It is on for C:.", "No volume is encrypted."),
+    "domain": ("membership", "warn", "It is a member of a domain.", "It has joined nothing."),
+    "defender": ("Defender", "warn", "It has an identity in Defender for Endpoint.", "It is not onboarded."),
+    "disks": (
+        "disks",
+        "warn",
+        "1 partitions lie behind the system's.",
+        "The system partition is the last one of the only disk.",
+    ),
+}
 # What the demo's packages are called once installed, and their versions; other packages go by their ids.
 PACKAGES = {
     "7zip.7zip": ("7-Zip 25.01 (x64)", "25.01"),
@@ -105,6 +141,7 @@ class Guest:
         self._plays: dict[str, Callable[[Call], Performance]] = {
             "install-apps": self._install_apps,
             "configure-desktop": self._configure_desktop,
+            "preflight": self._preflight,
             "prepare": self._prepare,
             "local-administrator": self._local_administrator,
             "sysprep": self._sysprep,
@@ -202,6 +239,24 @@ class Guest:
     def _configure_desktop(self, call: Call) -> Performance:
         return Performance(20, 0, _answer(call.step, ok=True, changed=list(DESKTOP_SETTINGS)))
 
+    def _preflight(self, call: Call) -> Performance:
+        contents = call.machine.contents
+        present = {"restart"} if contents.reboot_pending else set()
+        present |= (
+            {"appx"} if any("not provisioned for all users" in each for each in contents.sysprep_blockers) else set()
+        )
+        present |= {call.failure} & FINDINGS.keys()
+        findings = [
+            {
+                "name": name,
+                "verdict": verdict if what in present else "pass",
+                "measured": bad if what in present else good,
+                "remedy": "",
+            }
+            for what, (name, verdict, bad, good) in FINDINGS.items()
+        ]
+        return Performance(self._time(call), 0, _answer(call.step, ok=True, findings=findings))
+
     def _prepare(self, call: Call) -> Performance:
         contents = call.machine.contents
         if contents.reboot_pending:
@@ -238,7 +293,7 @@ class Guest:
             return Performance(5, 0, _answer(call.step, ok=True, seconds=0, image_state=GENERALISED))
         seconds = self._cloud.compute.takes("sysprep", machine, self._cloud.scenario.durations.sysprep)
         blockers = [*contents.sysprep_blockers]
-        blockers += [APPX] if call.failure == "appx" else []
+        blockers += [BLOCKERS[call.failure]] if call.failure in BLOCKERS else []
         blockers += [RESTART_PENDING] if contents.reboot_pending else []
         if blockers:
             return self._sysprep_breaks(call, blockers, seconds / 4)

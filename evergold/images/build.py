@@ -49,6 +49,7 @@ from evergold.images.guest import (
     standing,
 )
 from evergold.images.manifest import Manifest, ManifestError, Page, from_tags, tag_names, to_tags, unpaged
+from evergold.images.readiness import ensure_fit_for_sysprep
 from evergold.images.refresh import Refresh, definition_of, definition_tags
 from evergold.images.source import SourceHost
 from evergold.images.source_host import ensure_copy_disk, snapshot_name
@@ -183,10 +184,11 @@ def snapshot_before_sysprep(refresh: Refresh) -> str:
 
 
 async def ensure_prepared(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
-    """What must not be in an image is gone from the machine, and Windows waits for no restart: it gets the ones it wants."""
+    """The machine is fit for sysprep, and what must not be in an image is gone from it; Windows gets the restarts that it waits for."""
     step = Step("prepare", "guest/prepare.ps1", tags=refresh.tags)
 
     async def run(machine: Machine) -> None:
+        await ensure_fit_for_sysprep(azure, machine, refresh.tags)
         for left in reversed(range(RESTARTS_BEFORE_SYSPREP + 1)):
             try:
                 await ensure_step(azure, machine, step)

@@ -40,6 +40,7 @@ def test_every_step_of_a_build_has_its_script() -> None:
         "install-apps",
         "local-administrator",
         "manifest",
+        "preflight",
         "prepare",
         "register-host",
         "smoke",
