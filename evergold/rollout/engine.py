@@ -213,6 +213,7 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
             await scaling.suspend(place)
         snapshot = await watch.look()
         if snapshot.complete:
+            lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), held, clock.now(), place.pool_id)
             await scaling.wake(place, snapshot)
             place = place.aiming_at(_known_of(place.target, snapshot))
         why_held, now = await hold(), clock.now()

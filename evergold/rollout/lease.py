@@ -2,8 +2,8 @@
 
 A lease names the refresh, its holder (a flow run) and the time at which it ends by itself. It lasts while its holder renews it; a
 holder that died blocks the pool for no longer than `LEASE_MINUTES`, and not at all when it is started again under its own name.
-Host pools have no ETag, so two writers could meet: whoever takes a lease reads it back after a moment: the last one
-written wins.
+Host pools have no ETag, so two writers could meet, and what is read of one may be a minute old. So whoever takes a lease has seen for
+longer than that that nobody has it, reads it back after a moment (the last one written wins), and looks at every tick whether it is theirs.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from evergold.azure.bundle import Azure
 from evergold.azure.ids import ResourceId
 
 LEASE_MINUTES = 10
+# Longer than Azure is seen to answer a read with what was before the last write.
+OLDEST_READ_S = 65
 # Long enough for a write that was sent at the same moment to be seen.
 READ_BACK_AFTER_S = 5
 
@@ -44,7 +46,11 @@ def parse(text: str | None) -> Lease | None:
 
 async def take(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lease:
     """Takes the pool's lease, or keeps the one this holder has. Raises LeaseHeldError; nothing else has been changed then."""
-    _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
+    held = await _read(azure, pool)
+    _refuse_foreign(held, holder, azure.clock.now(), pool)
+    if held is None or held.holder != holder:
+        await azure.clock.sleep(OLDEST_READ_S)
+        _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
     lease = await _write(azure, pool, refresh, holder)
     await azure.clock.sleep(READ_BACK_AFTER_S)
     _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
@@ -57,6 +63,11 @@ async def keep(azure: Azure, pool: ResourceId, lease: Lease) -> Lease:
         return lease
     _refuse_foreign(await _read(azure, pool), lease.holder, azure.clock.now(), pool)
     return await _write(azure, pool, lease.refresh, lease.holder)
+
+
+def refuse_another(seen: str | None, lease: Lease, now: datetime, pool: ResourceId) -> None:
+    """Raises LeaseHeldError where a look at the pool shows in its tag that somebody else has it by now."""
+    _refuse_foreign(parse(seen), lease.holder, now, pool)
 
 
 async def release(azure: Azure, pool: ResourceId, lease: Lease) -> None:
