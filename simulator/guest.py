@@ -65,8 +65,8 @@ RESTART_PENDING = (
 BLOCKERS = {
     "appx": APPX,
     "bitlocker": "SYSPRP BitLocker-Sysprep: BitLocker is on for the OS volume. Turn BitLocker off to run Sysprep. (0x80310039)",
-    "domain": "SYSPRP This machine is joined to a domain. Sysprep cannot run on it.",
-    "rearm": "SYSPRP RunExternalDlls: the machine has reached the maximum number of times that it may be generalised; hr = 0x8007139f",
+    "domain": "SYSPRP The machine is joined to a domain.",
+    "rearm": "SYSPRP WinMain: Hit failure while processing sysprep generalize providers; hr = 0xc004d307",
     "servicing": "SYSPRP Sysprep_Clean_Validate_Opk: Audit mode can't be turned on if reserved storage is in use. An update or servicing "
     "operation may be using reserved storage.",
 }

@@ -80,7 +80,7 @@ def test_an_answer_without_a_finding_proves_nothing(facts: dict[str, object]) ->
         ("bitlocker", "BitLocker is on"),
         ("domain", "joined to a domain"),
         ("rearm", "generalised too often"),
-        ("servicing", "servicing itself"),
+        ("servicing", "holds its servicing"),
     ],
 )
 def test_what_sysprep_stumbles_over_is_named_from_its_logs(blocker: str, told: str) -> None:
