@@ -16,7 +16,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -36,6 +36,7 @@ WORK_POOL = "evergold"
 EMPTY_DATABASE = Path(sys.prefix) / "prefect.db"
 SIMULATED_SECRET = "simulated-secret"  # opens nothing but the simulator, which listens on this machine only
 START_LIMIT_S = 90
+BETWEEN_LOOKS = timedelta(seconds=2)
 # A worker of its own on the same machine need not be gentle with the server: look for runs each second.
 PREFECT_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -67,6 +68,7 @@ class Stack:
     settings: dict[str, str] = field(default_factory=dict)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _seen: set[psutil.Process] = field(default_factory=set)
+    _looked_at: datetime | None = None
     simulator_url: str = ""
     prefect_url: str = ""
 
@@ -182,7 +184,11 @@ class Stack:
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise StackError(f"The {name} ended by itself (exit {process.returncode}).\n{self._tail(name)}")
-        self._remember_children()
+        now = RealClock().now()
+        # Looking through all processes of the machine is costly, and this is asked several times a second.
+        if self._looked_at is None or now - self._looked_at > BETWEEN_LOOKS:
+            self._looked_at = now
+            self._remember_children()
 
     def _run(self, name: str, command: list[str]) -> None:
         log = (self.state / f"{name}.log").open("ab")

@@ -34,7 +34,7 @@ def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledR
         mail_server() as mailbox,
         Stack(folder / "state", scenario=smaller_demo(folder), speed=SPEED, journal=True) as stack,
     ):
-        yield asyncio.run(run_killed_refresh(stack, told, mailbox))
+        yield asyncio.run(run_killed_refresh(stack, told, mailbox, answer_in_every_way))
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class Afterwards:
 
 @pytest.fixture(scope="session")
 def afterwards(killed_refresh: KilledRefresh) -> Afterwards:
-    """What people did afterwards, all at the same time."""
+    """What people did beside the refresh and afterwards, all at the same time."""
 
     async def everything() -> list[Any]:
-        works = (answer_in_every_way, build_by_hand, cancel_a_roll_back, silence_and_doctor)
+        works = (build_by_hand, cancel_a_roll_back, silence_and_doctor)
         outcomes: list[Any] = await asyncio.gather(*(work(killed_refresh) for work in works), return_exceptions=True)
         return outcomes
 
-    return Afterwards(tuple(asyncio.run(everything())))
+    return Afterwards((killed_refresh.beside, *asyncio.run(everything())))
 
 
 async def silence_and_doctor(refresh: KilledRefresh) -> tuple[list[str], tuple[list[str], list[str]]]:

@@ -47,10 +47,13 @@ class KilledRefresh:
     state: dict[str, Any] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
     tries_of_rollouts: dict[str, int] = field(default_factory=dict)
+    beside: Any = None
 
 
-async def run_killed_refresh(stack: Stack, told: Received, mailbox: Mailbox) -> KilledRefresh:
-    """The whole story; everything is still up when it returns."""
+async def run_killed_refresh(
+    stack: Stack, told: Received, mailbox: Mailbox, beside: Callable[[KilledRefresh], Awaitable[Any]]
+) -> KilledRefresh:
+    """The whole story; everything is still up when it returns. `beside` is done while the hosts are replaced; what comes of it is kept."""
     await stack.start()
     with (stack.state / "deployments/automations/channels.yaml").open("a") as channels:
         channels.write(MAIL)
@@ -75,6 +78,7 @@ async def run_killed_refresh(stack: Stack, told: Received, mailbox: Mailbox) -> 
             answer = {"decision": "approve", "name": "Ada", "reason": ""}
             await client.resume_flow_run(run.id, run_input=answer)
 
+        others = asyncio.gather(beside(story), return_exceptions=True)
         child = await until(stack, lambda: _rollout_that_drains(client))
         if CHROMIUM:
             await picture_of(stack, f"{stack.simulator_url}/", "simulator", CHROMIUM)
@@ -83,6 +87,7 @@ async def run_killed_refresh(stack: Stack, told: Received, mailbox: Mailbox) -> 
         if CHROMIUM:
             await picture_of(stack, f"{stack.prefect_url}/v2/runs/flow-run/{run.id}", "run-graph", CHROMIUM)
         await _look_at_the_end(client, story)
+        (story.beside,) = await others
     return story
 
 
