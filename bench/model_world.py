@@ -6,7 +6,7 @@ evening. Steps that the engine takes begin at one of its ticks, as they really d
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from evergold import tags
@@ -91,6 +91,8 @@ class ModelWorld:
             for action in decided.actions:
                 self._do(action)
             self._bring_up()
+            if decided.to_judge:  # everybody gets in everywhere
+                self.target = replace(self.target, sign_in_seen=frozenset(decided.to_judge))
             pause = TICK_S if decided.until is None else (decided.until - moment).total_seconds()
             self.now += min(TICK_S, max(SHORTEST_TICK_S, pause))
 

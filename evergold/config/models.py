@@ -621,6 +621,10 @@ class RolloutPolicy(Part):
         default=(20, 60, 100),
         description="Shares of a pool, in percent: the next begins when the hosts of the one before serve.",
     )
+    wave_bake_minutes: Minutes = Field(
+        default=15,
+        description="How long a share's hosts are in use before sign-in to them is judged and the next begins.",
+    )
     retain_days: int = Field(default=3, ge=0, description="How long old hosts stay, switched off: the way back.")
     scheduled_start: AwareDatetime | None = Field(
         default=None, description="For scheduled: when users may be moved, such as 2026-11-14T22:00:00+01:00."

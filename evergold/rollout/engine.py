@@ -25,6 +25,7 @@ from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
+from evergold.rollout.wave_gate import judge_wave
 from evergold.rollout.windows import Window
 
 log = logging.getLogger("evergold.rollout")
@@ -79,6 +80,7 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
         failure_budget=given.failure_budget,
         retry_minutes=given.retry_minutes,
         waves=given.waves,
+        wave_bake_minutes=given.wave_bake_minutes,
         scheduled_start=given.scheduled_start,
         windows=tuple(window_of(each) for each in given.windows),
         allowed_failing_health_checks=image_set.checks.allowed_failing_health_checks,
@@ -222,6 +224,9 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
         looked_at = now
         place = place.aiming_at(replace(place.target, hold=why_held, watched_since=watched_since))
         decided = plan(snapshot, place.target, place.policy, now)
+        if decided.to_judge:
+            place = place.aiming_at(await judge_wave(place, decided.to_judge))
+            decided = plan(snapshot, place.target, place.policy, now)
         done = await _act_on(place, snapshot, decided, checks)
         await _bring_up(place, snapshot)
         await _note_capacity(place, snapshot, decided)

@@ -164,6 +164,8 @@ def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> _Wor
             break
         for action in decided.actions:
             ACTS[action.kind](world, action, target)
+        if decided.to_judge:
+            target = replace(target, sign_in_seen=frozenset(decided.to_judge))
         world.problem = decided.halted or decided.waiting_for
         if decided.halted:
             world.now = begun + HORIZON

@@ -115,6 +115,9 @@ class Target:
         last_cause: which one it was, and why.
         hold: why a person has stopped it, or None.
         watched_since: since when a run has looked after the pool without a break or a hold; None: always.
+        sign_in_seen: names of new hosts that served when sign-in was found to be no worse on them than on the outdated ones.
+        sign_in_worse: how sign-in goes on new hosts, where it goes worse than on the outdated ones; empty where it does not.
+        sign_in_unseen: why nobody could say how sign-in goes, at the last look.
 
     """
 
@@ -131,6 +134,9 @@ class Target:
     last_cause: str = ""
     hold: str | None = None
     watched_since: datetime | None = None
+    sign_in_seen: frozenset[str] = frozenset()
+    sign_in_worse: str = ""
+    sign_in_unseen: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,8 @@ class Policy:
         check_timeout_minutes: how long a new host's checks may take beyond that.
         failure_budget: failed new hosts that a rollout bears; one more halts it.
         retry_minutes: from a failure to the next try; doubled with each further one, up to `plan.LONGEST_RETRY`.
-        waves: shares of the hosts, in percent, ascending to 100: the next share begins when the one before serves.
+        waves: shares of the hosts, in percent, ascending to 100: the next share begins when the one before serves and is used well.
+        wave_bake_minutes: how long a share's hosts are in use before sign-in to them is judged, and the next begins.
         scheduled_start: when a scheduled rollout begins.
         windows: when it may go on from there; empty: always.
         allowed_failing_health_checks: AVD health checks that may fail on a new host.
@@ -170,6 +177,7 @@ class Policy:
     failure_budget: int = 1
     retry_minutes: int = 5
     waves: tuple[int, ...] = (20, 60, 100)
+    wave_bake_minutes: int = 15
     scheduled_start: datetime | None = None
     windows: tuple[Window, ...] = ()
     allowed_failing_health_checks: tuple[str, ...] = ()
@@ -235,6 +243,7 @@ class Plan:
         replaced: outdated hosts that are out of the way.
         total: outdated hosts that this rollout replaces.
         users_to_move: sessions on outdated hosts.
+        to_judge: new hosts to which sign-in has to be looked at now: the next wave depends on it (see `Target.sign_in_seen`).
 
     """
 
@@ -248,3 +257,4 @@ class Plan:
     replaced: int = 0
     total: int = 0
     users_to_move: int = 0
+    to_judge: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ What holds for all of them:
 | users are signed out only when every outdated host drains | nobody lands on a host from which they are moved again |
 | ... after the warning, and into slots that are free for them | nobody loses work or a desktop |
 | new hosts come, and outdated ones go, in waves: the next share begins when the one before serves | a fault meets few users |
+| ... has been in use for `wave_bake_minutes`, and people get in as they do to outdated hosts | so does one that no check sees |
 | after a failure it waits, longer each time, and begins again with the first share | a bad image costs little |
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
 | a scheduled rollout begins nothing that its window has no time for, and opens occupied hosts again when it ends | days are for work |
@@ -222,12 +223,32 @@ class View:
             return self.needed
         failed = self.target.last_failure
         before = sum(1 for host in self.proven if failed is not None and _checked_by(host, failed))
-        rest, since = self.needed - before, len(self.proven) - before
+        rest = self.needed - before
         for share in self.policy.waves:
-            bound = -(-rest * share // 100)
-            if since < bound:
-                return before + bound
+            bound = before + -(-rest * share // 100)
+            if self.used < bound:
+                return bound
         return self.needed
+
+    @cached_property
+    def used(self) -> int:
+        """New hosts that serve, and to which sign-in was found to be no worse than to the outdated ones."""
+        return sum(1 for host in self.proven if host.name in self.target.sign_in_seen)
+
+    @cached_property
+    def baked_at(self) -> datetime | None:
+        """When the new hosts of the open wave have been in use long enough to judge it; None while some do not serve, or after the last."""
+        if self.allowed >= self.needed or len(self.proven) < self.allowed:
+            return None
+        opened = sorted(at for host in self.proven if (at := ready_at(host, self.policy)) is not None)
+        last = opened[: self.allowed][-1] if opened else self.now
+        return last + timedelta(minutes=self.policy.wave_bake_minutes)
+
+    @property
+    def to_judge(self) -> tuple[str, ...]:
+        """New hosts to which sign-in has to be looked at before the next wave opens."""
+        due = self.baked_at is not None and self.now >= self.baked_at and not self.target.canary_only
+        return tuple(host.name for host in self.proven) if due else ()
 
     @cached_property
     def may_take(self) -> int:
@@ -324,6 +345,7 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
     view = View(snapshot, target, policy, now)
     halted = _why_halted(view)
     actions = tuple(_actions(view, halted is not None))
+    to_judge = () if halted or target.hold else view.to_judge
     done = not halted and not target.hold and not actions and _is_done(view)
     waiting = not (done or halted or actions)
     return Plan(
@@ -337,6 +359,7 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
         replaced=len(view.outdated) - len(view.left),
         total=len(view.outdated),
         users_to_move=sum(host.session_count for host in view.left),
+        to_judge=to_judge,
     )
 
 
@@ -366,12 +389,17 @@ def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime)
 
 
 def _may_be_empty(snapshot: Snapshot, target: Target) -> bool:
-    """Whether no machine that is there should be in the pool: all are retired, on their way out, or new and not in it yet.
+    """Whether no machine that is there has to be in the pool: all are retired, on their way out, or new and not in it yet.
 
-    So it is where the last new host of a small pool died, and had to be removed.
+    So it is where the last new host of a small pool died, and had to be removed. Outdated hosts that were noted as empty before may be
+    gone too: whoever took them out, nobody was on them.
     """
     return bool(snapshot.hosts) and all(
-        is_retired(host) or is_going(host) or (is_new(host, target) and not is_checked(host)) for host in snapshot.hosts
+        is_retired(host)
+        or is_going(host)
+        or tags.EMPTY_SINCE in host.tags
+        or (is_new(host, target) and not is_checked(host))
+        for host in snapshot.hosts
     )
 
 
@@ -681,6 +709,12 @@ def _why_halted(view: View) -> str | None:
         )
     if lower := _why_lower(view):
         return lower
+    if view.target.sign_in_worse:
+        return (
+            f"Sign-in fails more often on new hosts than on the others of the pool. {view.target.sign_in_worse} {_so_far(view)}"
+            "New hosts take users as before. What to do: look at WVDErrors for the new hosts, where the code says what stops people. If "
+            "it is the image, roll back. If not, remove the cause and start the rollout again: only the sign-ins of the last hours count."
+        )
     failures = view.target.failures_before + len(view.failures.keys() - set(view.target.spent_names))
     if failures <= view.policy.failure_budget:
         return None
@@ -689,10 +723,16 @@ def _why_halted(view: View) -> str | None:
         causes.append(f"removed before, the last one {view.target.last_cause}")
     return (
         f"{failures} new hosts failed, and the failure budget is {view.policy.failure_budget}. "
-        f"{'; '.join(causes) or 'They have been removed'}. "
+        f"{'; '.join(causes) or 'They have been removed'}. {_so_far(view)}"
+        "What to do: look at the failed hosts, which are left as they are; then start the rollout again, or roll back."
+    )
+
+
+def _so_far(view: View) -> str:
+    """What a halt leaves behind."""
+    return (
         f"{len(view.outdated) - len(view.left)} of {len(view.outdated)} outdated hosts were replaced before that. Nothing more is created, "
         "drained or signed out, and outdated hosts that were in drain mode because of this rollout serve again. "
-        "What to do: look at the failed hosts, which are left as they are; then start the rollout again, or roll back."
     )
 
 
@@ -747,6 +787,8 @@ def _waiting_for(view: View) -> str:
         return f"{_listed(proving)} to have been healthy for {view.policy.min_ready_minutes} minutes"
     if strays := _not_frozen(view):
         return f"{_listed(strays)} to be marked for this rollout: they are outdated, and nothing is marked yet"
+    if view.to_judge and view.target.sign_in_unseen:
+        return f"somebody to be able to say how sign-in goes on new hosts, before the next wave: {view.target.sign_in_unseen}"
     occupied = [host for host in view.left if host.registered and not is_empty(host)]
     if occupied:
         return _waiting_for_users(occupied, view)
@@ -779,6 +821,12 @@ def _waiting_for_hosts(view: View) -> str:
     serving = [host.name for host in view.left if host.registered]
     if serving and view.canary_serves:
         return f"more hosts to serve: {_listed(serving)} cannot drain without falling below the capacity floor"
+    return _waiting_for_new_hosts(view)
+
+
+def _waiting_for_new_hosts(view: View) -> str:
+    if view.baked_at is not None and view.needed > len(view.good):
+        return f"{_wave(view)}, before more new hosts are made"
     if view.must_pause and view.allowed > len(view.good):
         return f"the next try, a while after the last failure{_at(view.retry_at)}"
     if not view.may_begin:
@@ -794,6 +842,11 @@ def _waiting_for_hosts(view: View) -> str:
 
 
 def _wave(view: View) -> str:
+    if view.baked_at is not None:
+        return (
+            f"the open wave's {view.allowed} new hosts to have been in use for {view.policy.wave_bake_minutes} minutes"
+            f"{_at(view.baked_at)}, and sign-in to them to go well"
+        )
     return f"the open wave's {view.allowed} of {view.needed} new hosts to serve ({len(view.proven)} do)"
 
 
@@ -811,9 +864,8 @@ def _moments(view: View) -> Iterable[datetime]:
     policy = view.policy
     opens_at = next_opening(policy.windows, view.now) if view.has_windows else None
     starts_at = policy.scheduled_start if view.too_early else None
-    yield from (
-        each for each in (starts_at, view.retry_at, view.closes_at, view.last_begin, opens_at) if each is not None
-    )
+    moments = (starts_at, view.retry_at, view.baked_at, view.closes_at, view.last_begin, opens_at)
+    yield from (each for each in moments if each is not None)
     for host in view.good:
         since = awaited_since(host, view.target)
         if since is not None and not is_checked(host):

@@ -46,17 +46,23 @@ class Tally:
 
 
 async def check_sign_in(
-    azure: Azure, image_set: ImageSet, pool: Pool, new_hosts: Iterable[str], *, whole_pool: bool = True
+    azure: Azure,
+    image_set: ImageSet,
+    pool: Pool,
+    new_hosts: Iterable[str],
+    *,
+    whole_pool: bool = True,
+    within: timedelta = LOOK_BACK,
 ) -> Check:
-    """Sign-in on the new hosts does not fail more often than on the others of the pool, over the last day.
+    """Sign-in on the new hosts does not fail more often than on the others of the pool, in the time that is looked back on.
 
     With `whole_pool`, people for whom the broker found no host at all are a warning.
     """
     margin = image_set.checks.sign_in_margin_percent
     threshold = f"failures at most {margin} points above the old hosts'"
-    kql = query("sign-in", pool=_pool_id(azure, pool), within=LOOK_BACK, patience=PATIENCE)
+    kql = query("sign-in", pool=_pool_id(azure, pool), within=within, patience=PATIENCE)
     try:
-        rows = await rows_of(azure, kql, LOOK_BACK, "look at sign-ins")
+        rows = await rows_of(azure, kql, within, "look at sign-ins")
     except PartialAnswerError as problem:
         return unknown(SIGN_IN, str(problem), threshold, "Start the run again.")
     new_names = {name.casefold() for name in new_hosts}

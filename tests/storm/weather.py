@@ -185,7 +185,7 @@ class Weather:
 
 
 def _log_answer(asked: Any, now: datetime) -> Message:
-    """That a host has been heard of: the real log tables cost more than all the rest, and are there in some storms only."""
+    """That a host has been heard of, and people get in: the real log tables cost more than all the rest, and are there in some storms."""
     moment = now.isoformat()
     rows: dict[str, dict[str, tuple[str, Any]]] = {
         "Heartbeat": {"_ResourceId": ("string", ""), "LastSeen": ("datetime", moment), "Beats": ("long", 1)},
@@ -196,8 +196,14 @@ def _log_answer(asked: Any, now: datetime) -> Message:
             "AgentVersion": ("string", "1.0"),
             "LastHeartBeat": ("datetime", moment),
         },
+        "let Tried = WVDConnections": {
+            "SessionHost": ("string", "pil-001"),
+            "Attempts": ("long", 5),
+            "Failures": ("long", 0),
+            "Code": ("string", ""),
+        },
     }
-    row = next(columns for table, columns in rows.items() if f"\n{table}\n" in json.loads(asked["body"])["query"])
+    row = next(columns for line, columns in rows.items() if f"\n{line}\n" in json.loads(asked["body"])["query"])
     columns = [{"name": name, "type": kind} for name, (kind, _) in row.items()]
     table = {"name": "PrimaryResult", "columns": columns, "rows": [[value for _, value in row.values()]]}
     return Message(200, [(b"content-type", b"application/json")], json.dumps({"tables": [table]}).encode())

@@ -72,6 +72,7 @@ class ModelPool:
         self.moved: set[str] = set()
         self.homeless: dict[str, datetime] = {}
         self.made = 0
+        self.judged: frozenset[str] = frozenset()
         self.was_drained = {machine.name for machine in machines if not machine.open}
         names = hosts_to_freeze(self.look(), self.target)
         self.frozen = {name: self.machines[name].vm_id for name in names}
@@ -95,6 +96,7 @@ class ModelPool:
             rollback=self.rollback,
             spent_names=tuple(self.spent),
             hold=self.hold,
+            sign_in_seen=self.judged,
         )
 
     def look(self, missing: frozenset[str] = frozenset()) -> Snapshot:
@@ -103,8 +105,18 @@ class ModelPool:
         return Snapshot(self.now, Pool("/pools/model", self.limit, "BreadthFirst", "Pooled"), hosts)
 
     def plan(self, snapshot: Snapshot | None = None) -> Plan:
-        """The planner's answer to what Azure shows now."""
-        return plan(snapshot or self.look(), self.target, self.policy, self.now)
+        """The planner's answer to what Azure shows now; where it asks how sign-in goes, it is told that all is well."""
+        seen = snapshot or self.look()
+        asked = plan(seen, self.target, self.policy, self.now).to_judge
+        if asked:
+            self._judge(asked)
+        return plan(seen, self.target, self.policy, self.now)
+
+    def _judge(self, names: tuple[str, ...]) -> None:
+        least = timedelta(minutes=self.policy.min_ready_minutes + self.policy.wave_bake_minutes)
+        proven = [self.machines[name].proven_from for name in names]
+        assert any(at is not None and self.now - at >= least for at in proven), f"{names} are judged before they bake"
+        self.judged = frozenset(names)
 
     def _host(self, machine: Machine, listed: bool) -> Host:
         registered = machine.registered and listed
@@ -251,13 +263,17 @@ class ModelPool:
         return self.rollback and machine.image == NEW_VERSION and (tags.RETIRED_AT in machine.tags or drained)
 
     def _is_its_turn(self, name: str) -> None:
-        """A new host is within the open wave, and no sooner than the pause after the last failure allows."""
+        """A new host is within the wave that sign-in to those before it opened, and no sooner than the pause after a failure allows."""
         waiting = [m for m in self.machines.values() if self._is_way_back(m) and not m.registered]
         assert not [m for m in waiting if tags.FAILED not in m.tags and tags.KEEP not in m.tags], (
             f"{name} is made while retained hosts stand"
         )
         ours = [m for m in self.machines.values() if tags.REFRESH in m.tags and tags.KEEP not in m.tags]
-        serving = [m.proven_from for m in ours if m.open and m.proven_from is not None]
+        serving = [
+            m.proven_from
+            for m in ours
+            if m.open and m.proven_from is not None and (m.name in self.judged or self.rollback)
+        ]
         before = sum(1 for at in serving if self.last_failure is not None and at <= self.last_failure)
         since, rest = len(serving) - before, self.size - before
         # Hosts that others keep alive in the pool leave fewer to make: whichever number that is, its waves hold.

@@ -38,8 +38,12 @@ DESTRUCTIVE = {Kind.DRAIN, Kind.SIGN_OUT, Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE
 def decide(
     *hosts: Host, size: int | None = None, policy: Policy | None = None, seen: dict[str, Any] | None = None, **aim: Any
 ) -> Plan:
-    """The plan for these hosts; the pool's size is the number of those that are not new, unless it is given."""
+    """The plan for these hosts; the pool's size is the number of those that are not new, unless it is given.
+
+    Sign-in was seen to go well on all of them, unless it is said otherwise.
+    """
     snapshot = look(*hosts, **(seen or {}))
+    aim = {"sign_in_seen": frozenset(each.name for each in hosts), **aim}
     wanted = size if size is not None else sum(1 for each in hosts if tags.REFRESH not in each.tags)
     return plan(snapshot, target(wanted, **aim), policy or Policy(), EPOCH)
 
@@ -319,6 +323,13 @@ def test_a_host_that_needs_assistance_is_capacity() -> None:
 def test_a_lost_host_drains_even_when_the_floor_is_broken() -> None:
     hosts = (*FOUR_OLD[:2], old("c", last_heartbeat=ago(600)), old("d", last_heartbeat=ago(600)))
     assert told(decide(*hosts, serving("n")), Kind.DRAIN) == ["c", "d"]
+
+
+def test_while_hosts_sleep_none_of_those_drains_that_the_floor_needs_awake() -> None:
+    asleep = [old(name, power="deallocated", status="Unavailable", last_heartbeat=ago(60)) for name in ("c", "d")]
+    hosts = (old("a"), old("b"), *asleep, serving("n"))
+    assert told(decide(*hosts, policy=Policy(floor_percent=75, surge=4)), Kind.DRAIN) == ["c", "d"]
+    assert told(decide(*hosts, policy=Policy(floor_percent=50, surge=4)), Kind.DRAIN) == ["a", "c", "d"]
 
 
 def test_when_all_hosts_miss_a_few_heartbeats_they_are_not_all_drained() -> None:
@@ -627,6 +638,11 @@ TEN = tuple(old(f"a{n}") for n in range(10))
 WIDE = Policy(surge=10)
 
 
+def used(count: int) -> frozenset[str]:
+    """The first new hosts, as they are named where sign-in to them was seen to go well."""
+    return frozenset(f"n{number}" for number in range(count))
+
+
 @pytest.mark.parametrize(
     ("serve", "come"),
     [(1, 1), (2, 4), (3, 3), (6, 4)],
@@ -635,6 +651,56 @@ WIDE = Policy(surge=10)
 def test_new_hosts_come_in_growing_shares_each_when_the_one_before_serves(serve: int, come: int) -> None:
     result = decide(*TEN, *(serving(f"n{n}") for n in range(serve)), policy=WIDE)
     assert len(told(result, Kind.CREATE)) == come
+
+
+def test_the_next_wave_does_not_open_before_sign_in_to_the_one_before_was_seen_to_go_well() -> None:
+    baked = [serving(f"n{n}", tags={tags.REFRESH: "r1", tags.CHECKED_AT: stamp(18)}) for n in range(2)]
+    asked = decide(*TEN, *baked, policy=WIDE, sign_in_seen=used(0))
+    assert told(asked, Kind.CREATE) == []
+    assert asked.to_judge == ("n0", "n1")
+    assert decide(*TEN, *baked, policy=WIDE, sign_in_seen=used(1)).to_judge == ("n0", "n1")
+    seen = decide(*TEN, *baked, policy=WIDE, sign_in_seen=used(2))
+    assert (len(told(seen, Kind.CREATE)), seen.to_judge) == (4, ())
+
+
+def test_a_wave_is_in_use_for_its_bake_time_before_anybody_asks_how_sign_in_goes() -> None:
+    ages = {"n0": 40, "n1": 16}  # with two minutes of min_ready the second was opened 14 minutes ago
+    hosts = [serving(name, tags={tags.REFRESH: "r1", tags.CHECKED_AT: stamp(age)}) for name, age in ages.items()]
+    waiting = [drained(f"a{n}", users=1) for n in range(10)]
+    result = decide(*waiting, *hosts, size=10, policy=replace(WIDE, floor_percent=0), sign_in_seen=used(0))
+    assert result.to_judge == ()
+    assert result.until == EPOCH + timedelta(minutes=1)
+
+
+def test_nobody_asks_how_sign_in_goes_under_a_hold_before_the_wave_serves_or_in_the_last_one() -> None:
+    old_enough = {tags.REFRESH: "r1", tags.CHECKED_AT: stamp(60)}
+    wave = [serving(f"n{n}", tags=old_enough) for n in range(2)]
+    unseen: dict[str, Any] = {"sign_in_seen": used(0)}
+    assert decide(*TEN, *wave, policy=WIDE, hold="Ann: wait", **unseen).to_judge == ()
+    assert decide(*TEN, *wave[:1], policy=WIDE, **unseen).to_judge == ()
+    assert decide(*TEN, *wave, policy=replace(WIDE, waves=(100,)), **unseen).to_judge == ()
+
+
+def test_where_nobody_can_say_how_sign_in_goes_the_next_wave_waits_and_says_so() -> None:
+    wave = [serving(f"n{n}", tags={tags.REFRESH: "r1", tags.CHECKED_AT: stamp(60)}) for n in range(2)]
+    emptied = [vacated(f"a{n}") for n in range(2, 10)]
+    unseen: dict[str, Any] = {"sign_in_seen": used(0), "sign_in_unseen": "The workspace answered in part."}
+    policy = replace(WIDE, floor_percent=0)
+    result = decide(*emptied, retired("a0"), retired("a1"), *wave, size=10, policy=policy, **unseen)
+    assert result.actions == ()
+    assert result.waiting_for.endswith("before the next wave: The workspace answered in part.")
+
+
+def test_worse_sign_in_on_new_hosts_halts_the_rollout_with_what_was_measured() -> None:
+    wave = [serving(f"n{n}") for n in range(2)]
+    result = decide(
+        *TEN[1:], drained("a0", users=1), *wave, size=10, policy=WIDE, sign_in_worse="New hosts: 9 of 10 failed."
+    )
+    assert told(result, Kind.UNDRAIN) == ["a0"]
+    assert kinds(result) == {Kind.UNDRAIN}
+    assert result.halted is not None
+    assert "New hosts: 9 of 10 failed." in result.halted
+    assert "roll back" in result.halted
 
 
 def test_a_wave_waits_for_its_last_host_to_serve() -> None:
@@ -728,6 +794,12 @@ def test_where_the_last_new_host_of_a_pool_died_another_is_made() -> None:
     assert "pil-002 to come up" in decide(retired("a"), on_its_way, size=1).waiting_for
     gone_from_the_list = decide(retired("a"), replace(serving("pil-002"), registered=False), size=1)
     assert "no host in it at all" in gone_from_the_list.waiting_for
+
+
+def test_a_pool_whose_last_outdated_host_was_empty_before_somebody_took_it_away_is_believed_to_be_empty() -> None:
+    assert told(decide(vacated("a", registered=False), size=1), Kind.DEALLOCATE) == ["a"]
+    unseen = decide(vacated("a", registered=False), drained("b", registered=False), size=2)
+    assert "no host in it at all" in unseen.waiting_for
 
 
 def test_a_new_host_that_sleeps_has_not_failed() -> None:

@@ -36,7 +36,13 @@ class Mutation:
 
 
 MUTATIONS = [
-    Mutation("I1 the floor holds", plan, "(cost and cost > spare) or ", ""),
+    Mutation(
+        "I1 the floor holds",
+        plan,
+        "(cost and cost > spare) or ",
+        "",
+        test_plan.test_while_hosts_sleep_none_of_those_drains_that_the_floor_needs_awake,
+    ),
     Mutation(
         "I1 the floor is rounded up", plan, "return -(-self.target.size * self", "return (self.target.size * self"
     ),
@@ -210,7 +216,7 @@ MUTATIONS = [
     Mutation(
         "waves",
         plan,
-        "if since < bound:",
+        "if self.used < bound:",
         "if False:",
         test_plan.test_a_wave_waits_for_its_last_host_to_serve,
     ),
@@ -250,6 +256,20 @@ MUTATIONS = [
         "if view.is_outside:\n        yield from _give_back(view)\n    elif",
         "if",
         test_plan.test_those_who_were_warned_are_signed_out_until_the_window_ends,
+    ),
+    Mutation(
+        "the next wave waits for sign-in to go well",
+        plan,
+        "if self.used < bound:",
+        "if len(self.proven) < bound:",
+        test_plan.test_the_next_wave_does_not_open_before_sign_in_to_the_one_before_was_seen_to_go_well,
+    ),
+    Mutation(
+        "sign-in is judged on hosts that were in use",
+        plan,
+        "self.baked_at is not None and self.now >= self.baked_at",
+        "self.baked_at is not None",
+        test_plan.test_a_wave_is_in_use_for_its_bake_time_before_anybody_asks_how_sign_in_goes,
     ),
     Mutation(
         "a lower version needs the word rollback",

@@ -37,6 +37,7 @@ policies = st.builds(
     failure_budget=st.integers(0, 2),
     retry_minutes=st.sampled_from([0, 5, 20]),
     waves=st.sampled_from([(20, 60, 100), (100,), (1, 50, 100)]),
+    wave_bake_minutes=st.sampled_from([0, 15]),
     scheduled_start=st.just(EPOCH + timedelta(hours=2)),
     windows=st.sampled_from([(), (Window(frozenset(range(7)), EPOCH.time(), 240, "UTC"),)]),
 )
