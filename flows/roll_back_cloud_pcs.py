@@ -5,7 +5,7 @@ from prefect import flow
 from evergold.config.load import load_image_set
 from evergold.validation.preflight import connect_for
 from flows.parameters import ImageSetName, Words
-from tasks import cloud_pcs
+from tasks import cloud_pc_restore, cloud_pcs
 from tasks.approval import requester
 
 
@@ -25,7 +25,7 @@ async def roll_back_cloud_pcs(
         give_up: Id of a campaign that is unfinished, such as the one to this version: it ends first.
         started_by: Your name; needed where the image set wants two people (approval.four_eyes).
         restore: Users, with commas between, whose Cloud PCs alone are put back to their restore point of before the reprovision: what they
-            did since is lost. No policy is changed, nobody else is touched, nobody is asked. Empty: the way back for all, as above.
+            did since is lost, and the run asks before. No policy is changed, and nobody else is touched. Empty: the way back for all.
 
     """
     loaded = load_image_set(image_set)
@@ -33,7 +33,9 @@ async def roll_back_cloud_pcs(
         if give_up:
             await cloud_pcs.give_up(azure, loaded, give_up)
         if restore:
-            await cloud_pcs.restore(azure, loaded, restore)
+            users = cloud_pc_restore.users_in(restore)
+            if await cloud_pc_restore.decide(azure, loaded, users, await requester(started_by)):
+                await cloud_pc_restore.restore(azure, loaded, users)
             return
         begun = await cloud_pcs.set_policies_back(azure, loaded, image_version)
         campaign = await cloud_pcs.decide(azure, loaded, begun, await requester(started_by))

@@ -7,9 +7,10 @@ approver, whoever asked for the refresh where two people are wanted, a rejection
 back with the reason above it. It is never an approval, and never a failed run.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from prefect.client.orchestration import get_client
 from prefect.flow_runs import asuspend_flow_run
@@ -24,6 +25,8 @@ from evergold.config.models import Approval, ReleaseMethod
 SECONDS_A_DAY = 86_400
 AS_PLANNED: Final = "as planned"
 LONGEST_DELAY = timedelta(days=60)
+
+Form = TypeVar("Form", bound=RunInput)
 
 
 class ApprovalForm(RunInput):
@@ -91,21 +94,32 @@ async def ask(question: Question, now: datetime) -> Answer:
 
     The run fails when nobody answers within the rules' `expires_days`; it can be started again and asks again.
     """
+    form, given_from = await fill_in(ApprovalForm, question, lambda form: objection_to(form, question, now))
+    return _answer(form, given_from)
+
+
+async def fill_in(
+    form: type[Form], question: Question, objection_to: Callable[[Form], str | None], about: str = ""
+) -> tuple[Form, str]:
+    """The form as somebody filled it in so that it counts, and where they did. Suspends the run, as `ask` does.
+
+    `objection_to` says why an answer cannot count; `about` keeps questions of one run apart that have the same digest.
+    """
     objection, attempt = "", 0
     while True:
-        key = f"{APPROVAL}{question.digest[:12]}-{attempt}"
+        key = f"{APPROVAL}{about}{question.digest[:12]}-{attempt}"
         try:
-            form: ApprovalForm = await asuspend_flow_run(
-                wait_for_input=ApprovalForm.with_initial_data(description=objection + question.markdown),
+            filled = await asuspend_flow_run(
+                wait_for_input=form.with_initial_data(description=objection + question.markdown),
                 timeout=question.rules.expires_days * SECONDS_A_DAY,
                 key=key,
             )
-            problem = objection_to(form, question, now)
+            problem = objection_to(filled)
         except ValidationError as wrong:
             problem = f"it cannot be read ({wrong.errors()[0]['msg']})."
         if problem is None:
             # The form in the Prefect UI cannot say where it was filled in.
-            return _answer(form, await aread_flow_run_input(ORIGIN_KEY + key) or "the Prefect UI or API")
+            return filled, await aread_flow_run_input(ORIGIN_KEY + key) or "the Prefect UI or API"
         objection, attempt = f"**The last answer did not count: {problem}**\n\n", attempt + 1
 
 

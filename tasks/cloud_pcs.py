@@ -1,6 +1,5 @@
 """Windows 365 in the Prefect UI: the import, the policies, the approval, and Cloud PCs reprovisioned with a table that is live."""
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -16,14 +15,11 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
-from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
-from prefect.input.actions import aread_flow_run_input
 from prefect.runtime import flow_run as this_run
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from evergold.approve import APPROVAL, ORIGIN_KEY
-from evergold.azure import Azure, AzureFailure
+from evergold.azure import Azure
 from evergold.azure.cloudpcs import DeviceImage
 from evergold.azure.errors import raise_failed
 from evergold.cloudpc import campaign as notes
@@ -36,18 +32,16 @@ from evergold.cloudpc.model import Campaign, Plan, Verdict
 from evergold.cloudpc.observe import first_part
 from evergold.cloudpc.policies import UNCHANGED, Change, Image, ensure_policy_image, policies_of
 from evergold.cloudpc.refresh import ensure_image_forgotten, gather_evidence
-from evergold.cloudpc.restore import Restored, ensure_restored
 from evergold.config.models import ImageSet
 from evergold.images.publish import Candidate, Decision, find_version
 from evergold.images.refresh import Refresh
 from evergold.validation.preflight import refuse_unless_passed
-from tasks.approval import Question, objection_to_name
+from tasks.approval import Question, fill_in, objection_to_name
 from tasks.record import keep_evidence
 
 log = logging.getLogger("evergold.cloudpc")
 
 EVENT = "evergold.cloud-pc"
-SECONDS_A_DAY = 86_400
 HOUR_OF_IMPORT = 60.0
 SHOWN = 30  # Cloud PCs that the form lists by name
 
@@ -202,7 +196,8 @@ async def _decided(azure: Azure, image_set: ImageSet, campaign: Campaign, seen: 
     users = {verdict.desk.user for verdict in seen.verdicts}
     markdown = "\n\n".join(filter(None, (question.markdown, RISK, describe(campaign, seen))))
     log.info("Waiting for an approval to reprovision %d Cloud PCs with %s", seen.count("later"), campaign.image)
-    form, given_from = await _ask(replace(question, digest=digest, markdown=markdown), users)
+    asked = replace(question, digest=digest, markdown=markdown)
+    form, given_from = await fill_in(CloudPcForm, asked, lambda form: objection_to(form, question, users), "cloud-pcs-")
     decision = Decision(
         approved=form.decision == "approve",
         by=form.name.strip(),
@@ -219,25 +214,6 @@ async def _decided(azure: Azure, image_set: ImageSet, campaign: Campaign, seen: 
         await notes.end(azure, image_set, campaign)
         log.info("%s rejected it: %s", decision.by, decision.reason)
     return decision
-
-
-async def _ask(question: Question, users: set[str]) -> tuple[CloudPcForm, str]:
-    """The answer that counts, and where it was given."""
-    objection, attempt = "", 0
-    while True:
-        key = f"{APPROVAL}cloud-pcs-{question.digest[:12]}-{attempt}"
-        try:
-            form: CloudPcForm = await asuspend_flow_run(
-                wait_for_input=CloudPcForm.with_initial_data(description=objection + question.markdown),
-                timeout=question.rules.expires_days * SECONDS_A_DAY,
-                key=key,
-            )
-            problem = objection_to(form, question, users)
-        except ValidationError as wrong:
-            problem = f"it cannot be read ({wrong.errors()[0]['msg']})."
-        if problem is None:
-            return form, await aread_flow_run_input(ORIGIN_KEY + key) or "the Prefect UI or API"
-        objection, attempt = f"**The last answer did not count: {problem}**\n\n", attempt + 1
 
 
 def objection_to(form: CloudPcForm, question: Question, users: set[str]) -> str | None:
@@ -379,35 +355,6 @@ def rows_of(decided: Plan) -> list[dict[str, Any]]:
         }
         for v in sorted(decided.verdicts, key=lambda v: (v.desk.ring, v.desk.user))
     ]
-
-
-@task(name="restore Cloud PCs", cache_policy=NO_CACHE)
-async def restore(azure: Azure, image_set: ImageSet, users: str) -> None:
-    """Each of these users has the disk of before the reprovision again, or the artifact says why not. Raises RestoreError."""
-    policies = await policies_of(azure, settings_of(image_set).provisioning_policies)
-    await lease.refuse_held(azure, image_set, [first_part(policy) for policy in policies], str(this_run.id))
-    wanted = [user.strip() for user in users.split(",") if user.strip()]
-    ended = await asyncio.gather(*(ensure_restored(azure, image_set, user) for user in wanted), return_exceptions=True)
-    told = []
-    for user, each in zip(wanted, ended, strict=True):
-        if isinstance(each, BaseException) and not isinstance(each, AzureFailure):
-            raise each
-        told.append(each if isinstance(each, Restored) else Restored(user, "left", str(each)))
-    for restored in told:
-        log.info("%s: %s. %s", restored.user, restored.outcome, restored.words)
-    await acreate_markdown_artifact(
-        "\n\n".join(f"## {each.user}: {each.outcome}\n\n{each.words}" for each in told),
-        key=f"restored-{image_set.name}",
-        description="Cloud PCs put back to their restore points",
-    )
-    others = [each for each in told if each.outcome != "restored"]
-    if others:
-        listed = "\n".join(f"- {each.user}: {each.words}" for each in others)
-        raise RestoreError(f"{len(others)} of {len(told)} Cloud PCs were not restored. The others are done.\n{listed}")
-
-
-class RestoreError(Exception):
-    """Some Cloud PCs were not restored; says which, why, and what to do."""
 
 
 # In a refresh

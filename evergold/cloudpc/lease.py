@@ -2,8 +2,9 @@
 
 Graph has nothing to hold one: a policy has a description, which belongs to people, and no ETag; a bulk action cannot be taken back. The
 definition has the campaign's note already and needs no further right; the note names the policies, so that the leases of the gallery's
-other definitions are found as well. Image sets of *different* galleries that name the same policy do not see each other here: the first
-one stops as soon as its policy names another image (`PolicyChangedError`).
+other definitions are found as well. Image sets of *different* galleries would not see each other here: the configuration refuses a policy
+that two of them name, and where they stand in two repositories the first one stops as soon as its policy names another image
+(`PolicyChangedError`).
 
 A lease lasts while its holder (a flow run) renews it. One that died blocks others for no longer than `LEASE_MINUTES`, and nobody when it is
 started again under its own name.

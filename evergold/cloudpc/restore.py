@@ -42,6 +42,22 @@ async def ensure_restored(azure: Azure, image_set: ImageSet, user: str) -> Resto
     desk = await _desk_of(azure, image_set, user)
     if desk.action.casefold() == "restore" and desk.status == "restoring":
         return await _waited_for(azure, desk)
+    chosen = await _chosen(azure, image_set, desk)
+    return chosen if isinstance(chosen, Restored) else await _restored(azure, desk, chosen)
+
+
+async def foreseen(azure: Azure, image_set: ImageSet, user: str) -> str:
+    """What `ensure_restored` would do as things are now, in a sentence; nothing is changed. Raises as it does."""
+    desk = await _desk_of(azure, image_set, user)
+    chosen = await _chosen(azure, image_set, desk)
+    if isinstance(chosen, Restored):
+        return " ".join(chosen.words.splitlines()[:1])
+    return f"{desk.name} is put back to its restore point of {chosen.created:%Y-%m-%d %H:%M} UTC: what was done on it since is lost."
+
+
+async def _chosen(azure: Azure, image_set: ImageSet, desk: CloudPc) -> RestorePoint | Restored:
+    """The restore point that a Cloud PC goes back to, or why it goes back to none."""
+    user = desk.user
     before = await _reprovisioned_at(azure, image_set, desk)
     if before is None:
         return Restored(
@@ -58,7 +74,7 @@ async def ensure_restored(azure: Azure, image_set: ImageSet, user: str) -> Resto
     points = [each for each in await azure.cloud_pcs.restore_points(desk.id) if each.ready and each.created <= before]
     if not points:
         return Restored(user, "by hand", by_hand(image_set, user, before))
-    return await _restored(azure, desk, max(points, key=lambda point: point.created))
+    return max(points, key=lambda point: point.created)
 
 
 def by_hand(image_set: ImageSet, user: str, before: datetime) -> str:

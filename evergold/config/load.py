@@ -166,6 +166,7 @@ def _image_set_problems(document: Document, root: Path | None) -> Iterator[Probl
             )
     yield from _location_not_published(document)
     yield from _scheduled_without_a_time(document)
+    yield from _policy_of_another_gallery(document, root)
     pools = document.texts("rings", "*", "pools", "*", "name")
     yield from _twice(document, pools, "A host pool belongs to one ring: remove it from the others.")
     prefixes = document.texts("rings", "*", "pools", "*", "hosts", "name_prefix")
@@ -185,6 +186,32 @@ def _twice(document: Document, found: list[tuple[Place, str]], remedy: str) -> I
             yield document.problem(
                 place, f'"{given}" stands twice; the first is on line {document.line(first[0])}', remedy
             )
+
+
+def _policy_of_another_gallery(document: Document, root: Path | None) -> Iterator[Problem]:
+    """Campaigns on one provisioning policy keep out of each other's way by tags in their gallery: it has to be one gallery."""
+    policies = document.texts("cloud_pcs", "provisioning_policies", "*")
+    others = list_image_sets(root) if policies else []
+    own_name = [given for _, given in document.texts("name")]
+    for name in others:
+        other = _open(deployments_root(root) / IMAGE_SETS, name, "image set")
+        if name in own_name or _gallery(other) == _gallery(document) or _home(other) != _home(document):
+            continue
+        theirs = {given.casefold() for _, given in other.texts("cloud_pcs", "provisioning_policies", "*")}
+        for place, given in policies:
+            if given.casefold() in theirs:
+                message = f'"{given}" is also a policy of {name}, which publishes to another gallery'
+                remedy = "Two campaigns on it would not see each other: publish both to one gallery, or name it in one image set."
+                yield document.problem(place, message, remedy)
+
+
+def _gallery(document: Document) -> list[str]:
+    parts = [*document.texts("gallery", "resource_group"), *document.texts("gallery", "name")]
+    return [given.casefold() for _, given in parts]
+
+
+def _home(document: Document) -> list[str]:
+    return [given for _, given in document.texts("environment")]
 
 
 def _location_not_published(document: Document) -> Iterator[Problem]:

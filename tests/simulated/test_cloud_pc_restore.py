@@ -3,7 +3,7 @@
 import pytest
 
 from evergold.azure import AzureFailure
-from evergold.cloudpc.restore import ensure_restored
+from evergold.cloudpc.restore import ensure_restored, foreseen
 from tests.support.cloud_pcs import image_set_of, reprovisioned, with_cloud_pcs
 from tests.support.simulated import Simulated, simulated
 
@@ -26,7 +26,11 @@ def test_it_has_the_disk_of_before_again_and_nobody_else_changes() -> None:
         before = images(world)
         await reprovisioned(world)
         await in_the_evening(world)
+        words = await foreseen(world.azure, world.image_set, ADA)
+        assert "is put back to its restore point of" in words
+        assert world.wire.sent("POST", "/restore") == 0
         assert (await ensure_restored(world.azure, world.image_set, ADA)).outcome == "restored"
+        assert (await foreseen(world.azure, world.image_set, ADA)).startswith("It was restored on")
         assert images(world) == {ADA: before[ADA], "cpc-user002@contoso.com": "office 1.1.0"}
         again = await ensure_restored(world.azure, world.image_set, ADA)
         assert again.words.startswith("It was restored on")
@@ -43,6 +47,7 @@ def test_where_no_restore_point_is_left_the_steps_are_told_with_the_account_and_
         assert told.outcome == "by hand"
         assert ACCOUNT in told.words
         assert "importSnapshot" in told.words
+        assert (await foreseen(world.azure, world.image_set, ADA)).startswith("No restore point from before")
         assert world.wire.sent("POST", "/restore") == 0
 
     world = with_cloud_pcs(count=1, restore_points_survive=False)

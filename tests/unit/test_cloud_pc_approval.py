@@ -1,9 +1,13 @@
-"""Answers to the question whether Cloud PCs are reprovisioned: which count, and what a waiver must say."""
+"""Answers to the questions whether Cloud PCs are reprovisioned, or put back: which count, and what a waiver must say."""
 
 from typing import Any
 
+import pytest
+
 from evergold.config.models import Approval
+from tasks import cloud_pc_restore
 from tasks.approval import Question
+from tasks.cloud_pc_restore import RestoreForm, users_in
 from tasks.cloud_pcs import CloudPcForm, objection_to, waivers_in
 
 USERS = {"ada@contoso.com", "grace@contoso.com"}
@@ -36,3 +40,25 @@ def test_a_waiver_names_a_user_of_these_cloud_pcs_and_a_reason() -> None:
 
 def test_waivers_are_kept_by_user() -> None:
     assert waivers_in("Ada@contoso.com: nothing: really\n") == {"ada@contoso.com": "nothing: really"}
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"decision": "approve", "name": "Mallory"}, "not among the approvers"),
+        ({"decision": "approve", "name": "Ada"}, "wants somebody else"),
+        ({"decision": "reject", "name": "Grace"}, "give the reason"),
+        ({"decision": "reject", "name": "Grace", "reason": "They work on it."}, None),
+        ({"decision": "approve", "name": "Grace"}, None),
+    ],
+)
+def test_a_restore_is_approved_by_the_same_people_as_a_reprovision(form: dict[str, Any], says: str | None) -> None:
+    question = Question("", "", Approval(approvers=("Ada", "Grace"), four_eyes=True), "Ada")
+    found = cloud_pc_restore.objection_to(RestoreForm(**form), question)
+    assert found is None if says is None else says in (found or "")
+
+
+def test_those_to_restore_are_named_once_each_and_an_empty_list_never_means_everybody() -> None:
+    assert users_in(" Ada@contoso.com, bob@contoso.com,,ada@contoso.com ") == ["ada@contoso.com", "bob@contoso.com"]
+    with pytest.raises(ValueError, match="names nobody"):
+        users_in(" , ")

@@ -686,3 +686,19 @@ def test_what_is_needed_at_a_host_pool_is_told_apart_from_what_is_needed_elsewhe
     needed = actions_needed(ScopeKind.POOL)
     assert "Microsoft.DesktopVirtualization/hostpools/sessionhosts/write" in needed
     assert not [action for action in needed if action.startswith("Microsoft.Compute/")]
+
+
+def test_a_provisioning_policy_belongs_to_image_sets_of_one_gallery(repository: Path) -> None:
+    folder = repository / "deployments/image_sets"
+    desks = "cloud_pcs: {provisioning_policies: [Office Cloud PCs], rings: [{name: everyone}]}\n"
+    (folder / "office.yaml").write_text(IMAGE_SET + desks)
+    (folder / "other.yaml").write_text(
+        IMAGE_SET.replace("name: office", "name: other", 1) + desks.replace("Office", "office")
+    )
+    assert load_image_set("office").cloud_pcs is not None
+    rewrite(folder / "other.yaml", ("name: gal,", "name: gal_two,"))
+    (problem,) = problems_in_office()
+    assert (problem.field, problem.line) == ("cloud_pcs.provisioning_policies[0]", IMAGE_SET.count("\n") + 1)
+    assert "also a policy of other" in problem.message
+    rewrite(folder / "other.yaml", ("environment: lab", "environment: another"))
+    assert problems_in_office() == ()
