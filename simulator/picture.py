@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from simulator.cloud_pcs import REPROVISIONED_FROM, Policy
 from simulator.galleries import ImageDefinition, ImageVersion, plain
 from simulator.kernel.arm import Json
 from simulator.kernel.clock import Clock, ScaledClock, WallClock
@@ -45,6 +46,7 @@ def picture(cloud: "Cloud") -> Json:
         "floor_percent": FLOOR_PERCENT,
         "pools": [_pool(cloud, pool, newest) for pool in pools],
         "machines": [_tile(None, machine, newest) for machine in elsewhere],
+        "cloud_pcs": [_policy(cloud, policy) for policy in cloud.cloud_pcs.policies.values()],
         "images": [_definition(cloud, definition) for definition in definitions],
         "summary": report["summary"],
         "violations": report["violations"],
@@ -64,6 +66,30 @@ def _pool(cloud: "Cloud", pool: Pool, newest: dict[str, str]) -> Json:
         "percent": 100 * open_slots // nominal if nominal else 100,
         "sessions": pool.session_count,
         "hosts": _hosts(cloud, pool, newest),
+    }
+
+
+def _policy(cloud: "Cloud", policy: Policy) -> Json:
+    """A provisioning policy with its Cloud PCs. `newest` is told once the policy names an image of the customer's own."""
+    custom = policy.image_type == "custom"
+    return {
+        "name": policy.name,
+        "image": policy.image_name,
+        "desks": [
+            {
+                "id": each.id,
+                "user": each.worker.name.partition("@")[0],
+                "name": each.name,
+                "image": each.image,
+                "version": each.image.rpartition(" ")[2] if each.image[-1:].isdigit() else each.image,
+                "newest": (each.image == policy.image_name) if custom else None,
+                "status": each.status,
+                "signed_in": cloud.cloud_pcs.signed_in(each.worker) and each.status in REPROVISIONED_FROM,
+                "restore_points": len(each.points),
+            }
+            for each in cloud.cloud_pcs.all.values()
+            if each.policy is policy
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from simulator.cloud import Cloud
 from simulator.kernel.clock import ScaledClock, WallClock
 from simulator.page import FILE
 from simulator.picture import picture
-from simulator.scenario import load
+from simulator.scenario import CloudPcs, load
 from tests.support.caller import Caller
 
 POOL = "Microsoft.DesktopVirtualization/hostPools/hp-pilot"
@@ -153,6 +153,25 @@ def test_image_versions_are_shown_with_their_role_and_replication() -> None:
     [version] = image["versions"]
     assert (version["version"], version["role"], version["machines"]) == ("1.0.0", "latest", 2)
     assert [region["state"] for region in version["regions"]] == ["Completed", "Completed"]
+
+
+def test_each_cloud_pc_is_told_under_its_policy_with_its_image_and_whether_somebody_works_on_it() -> None:
+    world = Caller(cloud_pcs=[CloudPcs(policy="Office", count=2)])
+    desks = world.cloud.cloud_pcs
+    (policy,) = desks.policies.values()
+    policy.image_type, policy.image_name = "custom", "office 1.1.0"
+    first = next(iter(desks.all.values()))
+    desks.begin_reprovision(first)
+    world.wait(600)
+    [shown] = world.send("GET", "/_sim/state").json()["cloud_pcs"]
+    assert (shown["name"], shown["image"]) == ("Office", "office 1.1.0")
+    assert [each["status"] for each in shown["desks"]] == ["provisioning", "provisioned"]
+    world.wait(3 * 3600)
+    [shown] = world.send("GET", "/_sim/state").json()["cloud_pcs"]
+    assert [(each["user"], each["version"], each["newest"]) for each in shown["desks"]] == [
+        ("cpc-user001", "1.1.0", True),
+        ("cpc-user002", first.points[0].image.rpartition(" ")[2], False),
+    ]
 
 
 def test_looking_changes_nothing() -> None:
