@@ -22,6 +22,8 @@ def demo(
     speed: Annotated[float, typer.Option(min=1, max=2000, help="Simulated seconds per real second.")] = 800,
 ) -> None:
     """Run a whole refresh on this machine: a simulated Azure, a real Prefect server, two host pools of six hosts."""
+    # Prefect's client sends usage data home unless it is told not to, and nothing of a demo leaves this machine.
+    os.environ["DO_NOT_TRACK"] = "1"
     from evergold.demo import main
 
     raise typer.Exit(main(approve=yes or not sys.stdin.isatty(), speed=speed))
