@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from simulator.machines import Machine
 
 STEP = re.compile(r"^\s*#\s*STEP:\s*([\w-]+)", re.MULTILINE)
+FILES = re.compile(r"^\$List = '(\[.*\])'", re.MULTILINE)
 GENERALISED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
 BROKEN = "IMAGE_STATE_UNDEPLOYABLE"
 AGENT_VERSION = "1.0.12183.900"
@@ -130,6 +131,7 @@ class Call:
     given: dict[str, str]
     run_as: str | None
     failure: str
+    script: str = ""
 
 
 class Guest:
@@ -148,6 +150,7 @@ class Guest:
             "image-state": self._image_state,
             "manifest": self._manifest,
             "register-host": self._register_host,
+            "files": self._files,
         }
 
     def play(
@@ -161,7 +164,7 @@ class Guest:
         """How this script goes on this machine now."""
         found = STEP.search(script)
         step = found[1] if found else ""
-        call = Call(machine, step, {**parameters, **protected}, run_as, self._failure_of(step))
+        call = Call(machine, step, {**parameters, **protected}, run_as, self._failure_of(step), script)
         if call.failure == "timeout":
             return Performance(NEVER_ENDS_S, -1, "")
         if call.failure.startswith("exit:"):
@@ -238,6 +241,26 @@ class Guest:
 
     def _configure_desktop(self, call: Call) -> Performance:
         return Performance(20, 0, _answer(call.step, ok=True, changed=list(DESKTOP_SETTINGS)))
+
+    def _files(self, call: Call) -> Performance:
+        """Puts the files of the script's list on the disk. What a URL gives is what was asked for, unless the scenario says otherwise."""
+        found = FILES.search(call.script)
+        listed = json.loads(found[1].replace("''", "'")) if found else []
+        for each in listed:
+            content = gzip.decompress(base64.b64decode(each["content"])) if each["content"] else None
+            if content is not None and hashlib.sha256(content).hexdigest() != each["sha256"]:
+                error = f"{each['destination']}: It is not what was asked for: its SHA-256 is another."
+                return Performance(self._time(call), 1, _answer(call.step, ok=False, error=error))
+        present = call.machine.contents.files
+        missing = {
+            each["destination"]: each["sha256"] for each in listed if present.get(each["destination"]) != each["sha256"]
+        }
+
+        def effect() -> None:
+            call.machine.change(files={**call.machine.contents.files, **missing})
+
+        answer = _answer(call.step, ok=True, written=len(missing), unchanged=len(listed) - len(missing))
+        return Performance(self._time(call), 0, answer, effect=effect)
 
     def _preflight(self, call: Call) -> Performance:
         contents = call.machine.contents

@@ -10,7 +10,7 @@ from evergold import holds
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.galleries import Replication
 from evergold.clock import within
-from evergold.config.models import ImageSet, ManualStep, ScriptStep, SessionHostSource, WindowsUpdateStep
+from evergold.config.models import FilesStep, ImageSet, ManualStep, ScriptStep, SessionHostSource, WindowsUpdateStep
 from evergold.images import build, publish
 from evergold.images.customise import ensure_customise_step
 from evergold.images.guest import StepFailure
@@ -21,7 +21,7 @@ from evergold.images.replication import progress_table
 from evergold.images.source_host import ensure_source_copied, ensure_source_returned
 from evergold.validation.preflight import PreflightError, check_image_set, refuse_unless_passed
 from tasks.manual_step import ask_for_hands
-from tasks.record import show_preflight
+from tasks.record import show_failed_step, show_preflight
 from tasks.rollout import remove_canary
 from tasks.versions import show_difference, show_versions
 
@@ -67,7 +67,9 @@ async def build_unless_published(azure: Azure, image_set: ImageSet, refresh: Ref
         await copy_source_host(azure, image_set, refresh)
     try:
         await build_in_time(azure, image_set, refresh)
-    except Exception:
+    except Exception as failure:
+        if isinstance(failure, StepFailure):
+            await show_failed_step(image_set, failure)
         await keep_build_machine(azure, image_set, refresh)
         raise
 
@@ -153,7 +155,9 @@ async def create_build_machine(azure: Azure, image_set: ImageSet, refresh: Refre
 
 
 @task(name="customise", task_run_name="customise: {step.name}", cache_policy=NO_CACHE)
-async def customise(azure: Azure, image_set: ImageSet, refresh: Refresh, step: ScriptStep | WindowsUpdateStep) -> None:
+async def customise(
+    azure: Azure, image_set: ImageSet, refresh: Refresh, step: ScriptStep | FilesStep | WindowsUpdateStep
+) -> None:
     """One step of the image set has come to a good end on the machine."""
     await ensure_customise_step(azure, image_set, refresh, step)
 

@@ -21,6 +21,7 @@ from prefect.exceptions import PrefectException
 from pydantic import ValidationError
 
 from evergold.config.models import ImageSet
+from evergold.images.guest import StepFailure
 from evergold.rollout.engine import Tick
 from evergold.rollout.model import Target
 from evergold.validation.timeline import Sample, sample_of
@@ -133,6 +134,15 @@ async def timeline_of(pool: str, refresh: str) -> Sequence[Sample]:
 
 
 # Checks
+
+
+async def show_failed_step(image_set: ImageSet, failure: StepFailure) -> None:
+    """The step of a build that failed, with the end of its log, as an artifact of the run."""
+    await acreate_markdown_artifact(
+        failure.to_markdown(),
+        key=f"failed-step-{image_set.name}",
+        description=f"{failure.step} failed on {failure.machine}",
+    )
 
 
 async def show_preflight(image_set: ImageSet, checks: Sequence[Check]) -> None:

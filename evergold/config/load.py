@@ -38,6 +38,7 @@ IMAGE_SETS = "image_sets"
 ENVIRONMENTS = "environments"
 AUTOMATIONS = "automations"
 CHANNELS = "channels"
+LARGEST_STEP = 128 * 1024  # bytes of files that one step may bring from the repository
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -157,13 +158,19 @@ def _image_set_problems(document: Document, root: Path | None) -> Iterator[Probl
             yield document.problem(
                 place, f'there is no environment "{given}"', closest(given, known, what="environments")
             )
-    files = [("customise", "*", "script"), ("checks", "own", "*", "script"), ("checks", "own", "*", "query")]
+    files = [
+        ("customise", "*", "script"),
+        ("customise", "*", "files", "*", "source"),
+        ("checks", "own", "*", "script"),
+        ("checks", "own", "*", "query"),
+    ]
     for place, given in (found for where in files for found in document.texts(*where)):
         if not script_file(given, root).is_file():
             message = f'there is no file "{given}"'
             yield document.problem(
                 place, message, f"Add it as {_shown(script_file(given, root))}, or correct the path."
             )
+    yield from _files_too_large(document, root)
     yield from _location_not_published(document)
     yield from _scheduled_without_a_time(document)
     yield from _policy_of_another_gallery(document, root)
@@ -186,6 +193,18 @@ def _twice(document: Document, found: list[tuple[Place, str]], remedy: str) -> I
             yield document.problem(
                 place, f'"{given}" stands twice; the first is on line {document.line(first[0])}', remedy
             )
+
+
+def _files_too_large(document: Document, root: Path | None) -> Iterator[Problem]:
+    """They travel inside a script: what is larger the machine fetches by itself."""
+    placed = document.texts("customise", "*", "files", "*", "source")
+    for step, group in groupby(placed, key=lambda each: each[0][:2]):
+        found = [script_file(given, root) for _, given in group]
+        size = sum(path.stat().st_size for path in found if path.is_file())
+        if size > LARGEST_STEP:
+            message = f"have {size:,} bytes together, and {LARGEST_STEP:,} find room in a step"
+            remedy = "Put the larger ones into a storage account, and give url and sha256 instead of source."
+            yield document.problem((*step, "files"), message, remedy)
 
 
 def _policy_of_another_gallery(document: Document, root: Path | None) -> Iterator[Problem]:

@@ -23,6 +23,8 @@ from evergold.config.clouds import CLOUDS, Endpoints
 
 NAME_PATTERN = r"[a-z][a-z0-9-]{1,30}"
 MESSAGE_LIMIT = 260
+# A machine takes 25 managed run commands (MicrosoftDocs/azure-docs issue 117976); ten are left for the build's own.
+MOST_SCRIPTS = 15
 SIGN_OUT_MINUTES = (
     5  # what a scheduled rollout leaves at the end of its window for those who were warned to be signed out
 )
@@ -119,6 +121,34 @@ ScriptPath = Annotated[
         "is not the path of a PowerShell script",
         "Write it from the top of the repository, with forward slashes, such as guest/customise/install-apps.ps1.",
     ),
+]
+FilePath = Annotated[
+    str,
+    Shape(
+        r"(?!/)(?!.*(^|/)\.\.(/|$))[^\\:]+",
+        "is not the path of a file of the repository",
+        "Write it from the top of the repository, with forward slashes, such as guest/files/start-menu.json.",
+    ),
+]
+WindowsPath = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z]:\\(?!.*\\\.\.?\\)[^/:*?\"<>|]*[^/:*?\"<>|\\]",
+        "is not the path of a file on Windows",
+        "Write it with its drive and the file's name, such as C:\\ProgramData\\Contoso\\start-menu.json.",
+    ),
+]
+HttpsUrl = Annotated[
+    str,
+    Shape(
+        r"https://[^\s?#'\"]+",
+        "is not an https URL without a query",
+        "Write it as https://host/path; a SAS token goes into query_secret.",
+    ),
+]
+Sha256 = Annotated[
+    str,
+    Shape(r"[0-9A-Fa-f]{64}", "is not a SHA-256", "Write its 64 hexadecimal digits."),
 ]
 QueryPath = Annotated[
     str,
@@ -400,6 +430,44 @@ class ScriptStep(Part):
     reboot_after: bool = False
 
 
+class PlacedFile(Part):
+    """A file that is put on the build machine: one of the repository, or a larger one that the machine fetches."""
+
+    source: FilePath | None = Field(
+        default=None, description="From the top of the repository; all of a step 128 KB at most."
+    )
+    url: HttpsUrl | None = Field(default=None, description="For larger ones: where the build machine fetches it.")
+    sha256: Sha256 | None = Field(default=None, description="Of what the URL gives; nothing else is taken.")
+    destination: WindowsPath = Field(description="Where on the machine, with its name.")
+
+    @model_validator(mode="after")
+    def _comes_from_one_place(self) -> Self:
+        if (self.source is None) == (self.url is None):
+            raise problem(
+                "says neither source nor url" if self.url is None else "says both source and url",
+                "Write source for a file of the repository, or url and sha256.",
+            )
+        if (self.url is None) != (self.sha256 is None):
+            raise problem(
+                "is missing, and url is given" if self.url else "is given, and url is not",
+                "It says what the URL must give: (Get-FileHash FILE).Hash or sha256sum. A file of the repository needs none.",
+                field="sha256",
+            )
+        return self
+
+
+class FilesStep(Part):
+    """Files that are put on the build machine as they are."""
+
+    kind: Literal["files"]
+    name: Name
+    files: tuple[PlacedFile, ...] = Field(min_length=1)
+    query_secret: VariableName | None = Field(
+        default=None, description="Environment variable with what is added to every URL: a SAS token, such as ?sv=..."
+    )
+    timeout_minutes: AtLeastOne = 30
+
+
 class WindowsUpdateStep(Part):
     """Windows updates, by Azure's own patching, with the restarts they need, until none is missing."""
 
@@ -428,6 +496,7 @@ def kind(given: Any) -> str:
 
 CustomiseStep = Annotated[
     Annotated[ScriptStep, Tag("script")]
+    | Annotated[FilesStep, Tag("files")]
     | Annotated[WindowsUpdateStep, Tag("windows_update")]
     | Annotated[ManualStep, Tag("manual")],
     Discriminator(kind),
@@ -889,6 +958,17 @@ class ImageSet(Part):
     )
     cloud_pcs: CloudPcs | None = Field(default=None, description="Cloud PCs of Windows 365 that get the image too.")
     retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _steps_find_room_on_the_machine(self) -> Self:
+        count = sum(isinstance(step, ScriptStep | FilesStep) for step in self.customise)
+        if count > MOST_SCRIPTS:
+            raise problem(
+                f"has {count} steps that run a script, and {MOST_SCRIPTS} find room on a machine",
+                "Take some together: a machine has room for 25 run commands, the build's own among them.",
+                field="customise",
+            )
+        return self
 
     @model_validator(mode="after")
     def _serves_somebody(self) -> Self:

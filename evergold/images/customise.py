@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from evergold import tags
 from evergold.azure import Azure
 from evergold.azure.ids import ResourceId
-from evergold.config.models import CustomiseStep, ImageSet, ManualStep, ScriptStep, WindowsUpdateStep
+from evergold.config.models import CustomiseStep, FilesStep, ImageSet, ManualStep, ScriptStep, WindowsUpdateStep
+from evergold.images import files
 from evergold.images.build import DONE, NETWORK_API, build_machine, is_done, once, own_vm, restart
 from evergold.images.guest import RUN_AGAIN, Machine, Step, StepFailure, ensure_step
 from evergold.images.refresh import Refresh
@@ -39,13 +40,15 @@ def step_name(step: CustomiseStep) -> str:
 
 
 async def ensure_customise_step(
-    azure: Azure, image_set: ImageSet, refresh: Refresh, step: ScriptStep | WindowsUpdateStep
+    azure: Azure, image_set: ImageSet, refresh: Refresh, step: ScriptStep | FilesStep | WindowsUpdateStep
 ) -> None:
     """The step has ended well, and the machine was restarted where that is asked for or needed. Raises StepFailure."""
 
     async def run(machine: Machine) -> None:
         if isinstance(step, ScriptStep):
             await _run_script(azure, image_set, refresh, step)
+        elif isinstance(step, FilesStep):
+            await ensure_step(azure, machine, _files(step, refresh))
         else:
             await _update_windows(azure, image_set, refresh, step, machine)
 
@@ -59,6 +62,10 @@ def missing_secrets(image_set: ImageSet) -> dict[str, str]:
         for step in image_set.customise
         if isinstance(step, ScriptStep)
         for variable in step.secrets.values()
+    } | {
+        step.query_secret: step.name
+        for step in image_set.customise
+        if isinstance(step, FilesStep) and step.query_secret is not None
     }
     return {variable: step for variable, step in needed.items() if not os.environ.get(variable)}
 
@@ -79,6 +86,18 @@ async def _run_script(azure: Azure, image_set: ImageSet, refresh: Refresh, step:
     await ensure_step(azure, build_machine(image_set, refresh), script)
     if step.reboot_after or RESTART_NEEDED in step.expected_exit_codes:
         await restart(azure, image_set, refresh)
+
+
+def _files(step: FilesStep, refresh: Refresh) -> Step:
+    secret = {"QuerySecret": SecretStr(os.environ[step.query_secret])} if step.query_secret is not None else {}
+    return Step(
+        step_name(step),
+        files.SCRIPT,
+        protected=secret,
+        timeout_minutes=step.timeout_minutes,
+        tags=refresh.tags,
+        source=files.script_for(step),
+    )
 
 
 # Windows updates

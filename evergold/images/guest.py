@@ -7,6 +7,7 @@ JSON object; scripts of other people may answer nothing.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import string
 from collections.abc import Mapping
@@ -53,6 +54,13 @@ class StepFailure(Exception):  # noqa: N818  (it is what happened, and reads so 
         self.log = log
         self.facts: Facts = facts or {}
 
+    def to_markdown(self) -> str:
+        """The failure as a page of its own: what went wrong, what to do, and the end of the log as it is."""
+        fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall(r"`{3,}", self.log))])
+        log = f"\n## The end of its log\n\n{fence}text\n{self.log}\n{fence}\n" if self.log else ""
+        told = f"{self.problem}\n\n**What to do:** {self.remedy} The machine is left as it is."
+        return f"# {self.step} failed on {self.machine}\n\n{told}\n{log}"
+
     def __str__(self) -> str:
         log = f"\nThe end of its log:\n{self.log}" if self.log else ""
         return f"{self.step} failed on {self.machine}. {self.problem} What to do: {self.remedy}{log}"
@@ -74,6 +82,7 @@ class Step:
     Attributes:
         name: of the run command, and of the step in messages.
         script: the script's path, from the top of the repository.
+        source: its text, where that is not what the file says; None: as in the file.
         run_as: account and password of a local administrator; None for SYSTEM.
         exit_codes: those that mean success.
 
@@ -87,6 +96,7 @@ class Step:
     timeout_minutes: int = 60
     tags: Mapping[str, str] = field(default_factory=dict)
     exit_codes: tuple[int, ...] = (0,)
+    source: str | None = None
 
 
 async def ensure_step(azure: Azure, machine: Machine, step: Step) -> Facts:
@@ -126,7 +136,7 @@ def command_of(machine: Machine, step: Step) -> Script:
     """The run command that carries a step."""
     return Script(
         name=step.name,
-        source=script_file(step.script).read_text(encoding="utf-8"),
+        source=step.source or script_file(step.script).read_text(encoding="utf-8"),
         location=machine.location,
         parameters=step.parameters,
         protected_parameters=step.protected,

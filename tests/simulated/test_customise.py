@@ -1,11 +1,13 @@
 """What is done to a build machine, step by step: scripts, Windows updates, and what a person does."""
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
 from evergold import tags
+from evergold.config.load import script_file
 from evergold.config.models import ImageSet, ManualStep, ScriptStep, WindowsUpdateStep
 from evergold.images import build, customise
 from evergold.images.guest import StepFailure
@@ -91,6 +93,59 @@ def test_a_secret_whose_variable_is_not_set_is_missed_before_the_first_write(mon
     assert customise.missing_secrets(with_steps(step)) == {"LICENCE_KEY": "apps"}
     monkeypatch.setenv("LICENCE_KEY", "x")
     assert customise.missing_secrets(with_steps(step)) == {}
+
+
+# Files
+
+
+def placed(world: Simulated, refresh: Refresh) -> dict[str, str]:
+    """The files on the build machine's disk, with their SHA-256."""
+    (machine,) = (each for each in world.cloud.compute.machines() if each.name == refresh.vm_name)
+    return machine.contents.files
+
+
+def test_files_of_the_repository_and_of_a_url_are_put_on_the_machine_and_no_secret_stands_anywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STORE_SAS", "?sig=s3cret")
+    content = script_file("guest/smoke.ps1").read_bytes()
+
+    async def body(world: Simulated) -> None:
+        refresh = await machine_of(world)
+        await customised(world.azure, world.image_set, refresh)
+        assert placed(world, refresh) == {
+            "C:\\Tools\\it's.ps1": hashlib.sha256(content).hexdigest(),
+            "C:\\Tools\\big.zip": "ab" * 32,
+        }
+        await customised(world.azure, world.image_set, refresh)
+        assert world.wire.sent("PUT", "/runCommands/customise-tools") == 1
+        assert "s3cret" not in json.dumps(list(world.cloud.journal.latest), default=str)
+
+    files = [
+        {"source": "guest/smoke.ps1", "destination": "C:\\Tools\\it's.ps1"},
+        {
+            "url": "https://store.blob.core.windows.net/f/big.zip",
+            "sha256": "AB" * 32,
+            "destination": "C:\\Tools\\big.zip",
+        },
+    ]
+    simulated(body, with_steps({"name": "tools", "kind": "files", "files": files, "query_secret": "STORE_SAS"}))
+
+
+def test_a_file_that_is_not_what_was_asked_for_stops_the_build_and_names_it() -> None:
+    async def body(world: Simulated) -> None:
+        with pytest.raises(StepFailure, match=r"customise-tools failed.*failed with 1"):
+            await customised(world.azure, world.image_set, await machine_of(world))
+
+    step = {"name": "tools", "kind": "files", "files": [{"source": "Makefile", "destination": "C:\\Makefile"}]}
+    simulated(body, with_steps(step), guest_failures={"files": "exit:1"})
+
+
+def test_the_secret_of_a_files_step_is_missed_before_the_first_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STORE_SAS", raising=False)
+    files = [{"source": "Makefile", "destination": "C:\\Makefile"}]
+    step = {"name": "tools", "kind": "files", "files": files, "query_secret": "STORE_SAS"}
+    assert customise.missing_secrets(with_steps(step)) == {"STORE_SAS": "tools"}
 
 
 # Windows updates

@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from evergold.azure import Azure
 from evergold.clock import RealClock, ScaledClock
 from evergold.config.models import ImageSet
+from evergold.images.guest import StepFailure
 from evergold.images.publish import Decision
 from evergold.images.refresh import Refresh
 from evergold.rollout.engine import Tick
@@ -23,7 +24,7 @@ from evergold.validation.verdicts import Check, Evidence
 from simulator.cloud import Cloud
 from simulator.kernel.clock import ScaledClock as WorldClock
 from simulator.scenario import load
-from tasks.record import Record, evidence_of, keep_evidence, timeline_of
+from tasks.record import Record, evidence_of, keep_evidence, show_failed_step, timeline_of
 from tasks.report import FOLDER_VARIABLE, write_report
 from tasks.validate import validate_pool
 from tests.stack.killed_refresh import KilledRefresh
@@ -134,6 +135,19 @@ def test_a_report_is_written_for_the_ui_as_a_page_and_as_json(tmp_path: Path, mo
         assert "It stopped" in (tmp_path / "office-20261112-2000.html").read_text()
 
     in_a_world(body)
+
+
+def test_a_step_that_failed_is_shown_with_what_to_do_and_the_end_of_its_log() -> None:
+    async def body() -> None:
+        log = "setuperr.log:\n2026-11-12, Error SYSPRP ```Package```"
+        failure = StepFailure("sysprep", "evg-1", "An app is installed for one user only.", "Remove it.", log)
+        await show_failed_step(small_image_set(), failure)
+        shown = await artifact("failed-step-office")
+        assert shown.description == "sysprep failed on evg-1"
+        assert "**What to do:** Remove it." in str(shown.data)
+        assert f"````text\n{log}\n````" in str(shown.data)
+
+    asyncio.run(body())
 
 
 def test_a_pool_in_use_is_looked_at_and_shown_the_worst_first() -> None:

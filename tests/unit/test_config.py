@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from evergold.config.clouds import CLOUDS
 from evergold.config.load import (
+    LARGEST_STEP,
     ConfigError,
     Problem,
     list_environments,
@@ -702,3 +703,50 @@ def test_a_provisioning_policy_belongs_to_image_sets_of_one_gallery(repository: 
     assert "also a policy of other" in problem.message
     rewrite(folder / "other.yaml", ("environment: lab", "environment: another"))
     assert problems_in_office() == ()
+
+
+FILES = """\
+  - name: tools
+    kind: files
+    files:
+      - {source: guest/tools.json, destination: 'C:\\Tools\\tools.json'}
+"""
+WITH_FILES = ("publish:", FILES + "publish:")
+
+
+def test_files_of_a_step_are_in_the_repository_and_small(repository: Path, refused: Refusal) -> None:
+    assert 'customise[1].files[0].source: there is no file "guest/tools.json"' in refused(WITH_FILES)
+    (repository / "guest/tools.json").write_bytes(b"x" * LARGEST_STEP)
+    assert problems_in_office() == ()
+    (repository / "guest/tools.json").write_bytes(b"x" * (LARGEST_STEP + 1))
+    (problem,) = problems_in_office()
+    assert (problem.field, "131,073 bytes together" in problem.message) == ("customise[1].files", True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{destination: 'C:\\a'}", "says neither source nor url"),
+        ("{source: a, url: 'https://h/a', sha256: " + 64 * "a" + ", destination: 'C:\\a'}", "says both source and url"),
+        ("{url: 'https://h/a', destination: 'C:\\a'}", "sha256: is missing, and url is given"),
+        (
+            "{source: guest/apps.ps1, sha256: " + 64 * "a" + ", destination: 'C:\\a'}",
+            "sha256: is given, and url is not",
+        ),
+        (
+            "{url: 'https://h/a?sig=x', sha256: " + 64 * "a" + ", destination: 'C:\\a'}",
+            "is not an https URL without a query",
+        ),
+        ("{source: guest/apps.ps1, destination: /etc/passwd}", "is not the path of a file on Windows"),
+        ("{source: guest/apps.ps1, destination: 'C:\\Tools\\'}", "is not the path of a file on Windows"),
+        ("{source: 'C:\\apps.ps1', destination: 'C:\\a'}", 'there is no file "C:'),
+    ],
+)
+def test_a_file_that_could_not_be_placed_is_refused_with_the_reason(refused: Refusal, entry: str, says: str) -> None:
+    old = "{source: guest/tools.json, destination: 'C:\\Tools\\tools.json'}"
+    assert says in refused(("publish:", FILES.replace(old, entry) + "publish:"))
+
+
+def test_more_scripts_than_find_room_on_a_machine_are_refused(refused: Refusal) -> None:
+    many = "".join(f"  - {{name: s{number:02}, script: guest/apps.ps1}}\n" for number in range(15))
+    assert "has 16 steps that run a script, and 15 find room" in refused(("publish:", many + "publish:"))

@@ -12,7 +12,7 @@ GUEST = Path(__file__).resolve().parents[2] / "guest"
 SCRIPTS = sorted(path for path in GUEST.rglob("*.ps1") if path.parent.name != "checks")
 PARSER = Parser(Language(tree_sitter_powershell.language()))
 SHARED = re.compile(r"^# --- The one way .*?^# --- What this script does\. ---$", re.MULTILINE | re.DOTALL)
-SECRET = re.compile(r"\$(Password|RegistrationToken|secret)\b", re.IGNORECASE)
+SECRET = re.compile(r"\$(Password|RegistrationToken|QuerySecret|secret)\b", re.IGNORECASE)
 # Everything that could bring a value out of the script: answers, streams, logs and files.
 OUTLET = re.compile(
     r"\b(Write-\w+|Complete-\w+|Out-(?!Null)\w+|Set-Content|Add-Content|Tee-Object|Start-Transcript|WriteLine|throw)\b|/l\*?v|>>?\s*['\"$\w]"
@@ -36,6 +36,7 @@ def test_every_step_of_a_build_has_its_script() -> None:
         "check-fslogix",
         "check-windows-365",
         "configure-desktop",
+        "files",
         "image-state",
         "install-apps",
         "local-administrator",
