@@ -1,7 +1,7 @@
 # STEP: manifest
 <#
 .SYNOPSIS
-Says what is on the machine: Windows build, hotfixes and software.
+Says what is on the machine: Windows build, hotfixes, optional features and software.
 
 .DESCRIPTION
 Reads, and changes nothing. What it found is JSON, compressed, as base64 text, and is handed out a page at a time, since Azure brings
@@ -88,6 +88,7 @@ try {
     $found = [ordered]@{
         os       = Get-OperatingSystem
         hotfixes = @(Get-HotFix | ForEach-Object { $_.HotFixID } | Sort-Object -Unique)
+        features = @(Get-WindowsOptionalFeature -Online | Where-Object { "$($_.State)" -eq 'Enabled' } | ForEach-Object { $_.FeatureName } | Sort-Object -Unique)
         software = Get-Software
     }
     $bytes = [Text.Encoding]::UTF8.GetBytes((ConvertTo-Json -InputObject $found -Compress -Depth 4))

@@ -32,6 +32,12 @@ class Contents:
     image_state: ImageState = "IMAGE_STATE_COMPLETE"
     generalized: bool = False
     software: dict[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] = (
+        "MediaPlayback",
+        "NetFx4-AdvSrvs",
+        "Printing-PrintToPDFServices-Features",
+        "SearchEngine-Client-Package",
+    )
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 by path, of those that a script has put there
     hotfixes: tuple[str, ...] = ()
     missing_patches: tuple[Patch, ...] = ()

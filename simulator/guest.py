@@ -364,6 +364,7 @@ class Guest:
         found = {
             "os": {"name": contents.edition, "build": contents.os_build},
             "hotfixes": sorted(set(contents.hotfixes)),
+            "features": sorted(contents.features),
             "software": dict(sorted(contents.software.items())),
         }
         raw = json.dumps(found, separators=(",", ":")).encode()

@@ -99,10 +99,12 @@ def changes(previous: Candidate | None, candidate: Candidate) -> list[dict[str, 
     rows += [
         _change("REMOVED", hotfix, "installed", "", "A later update may hold it.") for hotfix in found.hotfixes_lost
     ]
+    rows += [_change("DISABLED", feature, "enabled", "", "Was that meant?") for feature in found.features_disabled]
     if found.build_before != found.build_after:
         remark = "Windows is OLDER than before." if found.build_is_lower else ""
         rows.append(_change("changed", "Windows build", found.build_before, found.build_after, remark))
     rows += [_change("patch gained", hotfix, "", "installed", "") for hotfix in found.hotfixes_gained]
+    rows += [_change("feature enabled", feature, "", "enabled", "") for feature in found.features_enabled]
     rows += [_software("added", each, "") for each in found.software_added]
     rows += [_software("changed", each, "") for each in found.software_changed]
     if found.software_unknown:

@@ -1,4 +1,4 @@
-"""What is in an image: Windows build, hotfixes and software; and what has changed from one image to the next.
+"""What is in an image: Windows build, hotfixes, optional features and software; and what has changed from one image to the next.
 
 Pure. The machine hands its manifest out in pages (guest/manifest.ps1); on Azure it stands in tags of the image version, packed, so that
 it can be read when the machine is long gone and no other store is needed.
@@ -11,14 +11,16 @@ import binascii
 import gzip
 import hashlib
 import json
+import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 TAG = "evergold-manifest"
 TAG_LENGTH = 256  # Azure's limit for a tag's value
 MOST_TAGS = 32  # of the fifty that a resource may have
+VERSION_IN_NAME = re.compile(r"\bv?\d+(\.\d+)+\b")
 LARGEST = 4_000_000  # bytes; what unpacks to more than this is no manifest
 
 
@@ -42,6 +44,7 @@ class Manifest(_Part):
 
     Attributes:
         hotfixes: KB numbers.
+        features: Windows' optional features that are enabled; None where nobody looked.
         software: name to version, as Windows lists what is installed for all users.
         software_left_out: the list of software was too long to be kept, and is empty for that reason.
 
@@ -49,6 +52,7 @@ class Manifest(_Part):
 
     os: OperatingSystem
     hotfixes: tuple[str, ...] = ()
+    features: tuple[str, ...] | None = None
     software: Mapping[str, str] = {}
     software_left_out: bool = False
 
@@ -144,6 +148,8 @@ class Difference(_Part):
     build_after: str
     hotfixes_gained: tuple[str, ...] = ()
     hotfixes_lost: tuple[str, ...] = ()
+    features_enabled: tuple[str, ...] = ()
+    features_disabled: tuple[str, ...] = ()
     software_added: tuple[Change, ...] = ()
     software_removed: tuple[Change, ...] = ()
     software_changed: tuple[Change, ...] = ()
@@ -156,19 +162,47 @@ class Difference(_Part):
 
 
 def difference(before: Manifest, after: Manifest) -> Difference:
-    """What has changed from `before` to `after`, each list in alphabetical order."""
+    """What has changed from `before` to `after`, each list in alphabetical order.
+
+    A program that is listed under a name with its version in it ("7-Zip 25.01 (x64)") is the same under the next one's.
+    """
     unknown = before.software_left_out or after.software_left_out
     old, new = ({}, {}) if unknown else (before.software, after.software)
+    renamed = _renamed(old, new)
+    kept = sorted(name for name in old if name in new and old[name] != new[name])
+    changed = [*_changes(kept, old, new)]
+    changed += [Change(name=later, before=old[name], after=new[later]) for name, later in renamed.items()]
+    looked = before.features is not None and after.features is not None
+    had, has = (set(before.features or ()), set(after.features or ())) if looked else (set(), set())
     return Difference(
         build_before=before.os.build,
         build_after=after.os.build,
         hotfixes_gained=tuple(sorted(set(after.hotfixes) - set(before.hotfixes))),
         hotfixes_lost=tuple(sorted(set(before.hotfixes) - set(after.hotfixes))),
-        software_added=_changes(sorted(set(new) - set(old)), old, new),
-        software_removed=_changes(sorted(set(old) - set(new)), old, new),
-        software_changed=_changes(sorted(name for name in old if name in new and old[name] != new[name]), old, new),
+        features_enabled=tuple(sorted(has - had)),
+        features_disabled=tuple(sorted(had - has)),
+        software_added=_changes(sorted(set(new) - set(old) - set(renamed.values())), old, new),
+        software_removed=_changes(sorted(set(old) - set(new) - set(renamed)), old, new),
+        software_changed=tuple(sorted(changed, key=lambda change: change.name)),
         software_unknown=unknown,
     )
+
+
+def _renamed(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Names that went, with the one that came for each: alike but for the versions in them, and nothing else is."""
+    gone, come = _by_plain_name(set(old) - set(new)), _by_plain_name(set(new) - set(old))
+    return {
+        names[0]: come[plain][0]
+        for plain, names in gone.items()
+        if len(names) == 1 and len(come.get(plain, ())) == 1 and plain
+    }
+
+
+def _by_plain_name(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(" ".join(VERSION_IN_NAME.sub(" ", name).split()), []).append(name)
+    return found
 
 
 def _changes(names: Sequence[str], old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:

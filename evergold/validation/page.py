@@ -203,6 +203,8 @@ def _difference(difference: Difference | None, compared_with: str) -> str:
     rows = [("Windows", "build", difference.build_before, difference.build_after)]
     rows += [(kb, "hotfix gained", "", "") for kb in difference.hotfixes_gained]
     rows += [(kb, "hotfix lost", "", "") for kb in difference.hotfixes_lost]
+    rows += [(feature, "feature disabled", "", "") for feature in difference.features_disabled]
+    rows += [(feature, "feature enabled", "", "") for feature in difference.features_enabled]
     for word, changes in (
         ("removed", difference.software_removed),
         ("added", difference.software_added),

@@ -162,11 +162,12 @@ def judge_difference(difference: Difference | None) -> Check:
             remedy="See below which; build from a newer source if they are needed.",
             facts=difference.hotfixes_lost,
         )
-    lost = [change.name for change in difference.software_removed]
+    programs, features = [change.name for change in difference.software_removed], difference.features_disabled
+    lost = [*programs, *features]
     if lost or difference.software_unknown:
-        measured = (
-            f"{_counted(len(lost), 'program')} removed." if lost else "The list of software was too long to keep."
-        )
+        gone = [f"{_counted(len(programs), 'program')} removed"] if programs else []
+        gone += [f"{_counted(len(features), 'feature')} of Windows disabled"] if features else []
+        measured = f"{', '.join(gone)}." if gone else "The list of software was too long to keep."
         remedy = "See below whether each removal is meant." if lost else "Compare the software by hand."
         return Check(
             name=name, verdict="warn", measured=measured, threshold=threshold, remedy=remedy, facts=tuple(lost)
@@ -206,6 +207,8 @@ def _difference(difference: Difference | None, compared_with: str) -> str:
     ]
     lines += [f"| {_cell(kb)} | hotfix gained | | |" for kb in _shown(difference.hotfixes_gained)]
     lines += [f"| {_cell(kb)} | **hotfix lost** | | |" for kb in _shown(difference.hotfixes_lost)]
+    lines += [f"| {_cell(name)} | **feature disabled** | | |" for name in _shown(difference.features_disabled)]
+    lines += [f"| {_cell(name)} | feature enabled | | |" for name in _shown(difference.features_enabled)]
     lines += _software("**removed**", difference.software_removed)
     lines += _software("added", difference.software_added)
     lines += _software("changed", difference.software_changed)

@@ -29,6 +29,10 @@ def manifest(build: str = "26200.7171", hotfixes: tuple[str, ...] = (), **softwa
     return Manifest(os=WINDOWS.model_copy(update={"build": build}), hotfixes=hotfixes, software=software)
 
 
+def with_software(software: dict[str, str]) -> Manifest:
+    return Manifest(os=WINDOWS, software=software)
+
+
 def office(programs: int) -> Manifest:
     dice = random.Random(1)
     names = {f"Program {number} {dice.randbytes(8).hex()}": dice.randbytes(5).hex() for number in range(programs)}
@@ -102,6 +106,24 @@ def test_a_difference_names_what_came_what_went_and_what_changed() -> None:
     assert found.software_added == (Change(name="Zip", before="", after="24"),)
     assert found.software_removed == (Change(name="Reader", before="9", after=""),)
     assert found.software_changed == (Change(name="Teams", before="1", after="2"),)
+
+
+def test_a_program_whose_name_carries_its_version_has_changed_and_was_not_removed() -> None:
+    before = with_software({"7-Zip 24.08 (x64)": "24.08", "Runtime 8.0.1": "8.0.1", "Runtime 9.0.1": "9.0.1"})
+    after = with_software({"7-Zip 25.01 (x64)": "25.01", "Runtime 8.0.2": "8.0.2", "Runtime 9.0.2": "9.0.2"})
+    found = difference(before, after)
+    assert found.software_changed == (Change(name="7-Zip 25.01 (x64)", before="24.08", after="25.01"),)
+    assert [each.name for each in found.software_removed] == ["Runtime 8.0.1", "Runtime 9.0.1"], "which became which?"
+
+
+def test_features_of_windows_are_compared_where_both_manifests_have_them() -> None:
+    before = manifest().model_copy(update={"features": ("MediaPlayback", "SMB1Protocol")})
+    after = manifest().model_copy(update={"features": ("MediaPlayback", "NetFx3")})
+    found = difference(before, after)
+    assert (found.features_enabled, found.features_disabled) == (("NetFx3",), ("SMB1Protocol",))
+    unknown = difference(manifest(), after)
+    assert (unknown.features_enabled, unknown.features_disabled) == ((), ())
+    assert from_tags(to_tags(after)) == after
 
 
 def test_nothing_is_said_to_be_removed_where_a_list_was_left_out() -> None:

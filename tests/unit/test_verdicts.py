@@ -96,6 +96,15 @@ def test_a_program_that_is_gone_is_a_warning_and_a_fact() -> None:
     assert (judged.verdict, judged.facts) == ("warn", ("Reader",))
 
 
+def test_a_feature_of_windows_that_is_gone_is_a_warning_and_stands_in_the_text() -> None:
+    gone = changed(features_disabled=("NetFx3",), features_enabled=("SMB1Protocol",))
+    judged = judge_difference(gone)
+    assert (judged.verdict, judged.measured) == ("warn", "1 feature of Windows disabled.")
+    text = evidence(check(), difference=gone).to_markdown()
+    assert "| NetFx3 | **feature disabled** | | |" in text
+    assert "| SMB1Protocol | feature enabled | | |" in text
+
+
 def test_hotfixes_that_are_gone_are_a_warning_unless_a_newer_build_took_their_place() -> None:
     same = changed(build_after="26200.1", hotfixes_lost=("KB1",))
     assert (judge_difference(same).verdict, judge_difference(same).facts) == ("warn", ("KB1",))
