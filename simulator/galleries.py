@@ -168,6 +168,8 @@ class ImageDefinition:
     location: str
     security_type: str
     generation: str
+    architecture: str = "x64"
+    disk_controllers: str = ""
     plan: str | None = None  # "publisher:product:plan" that its images are sold under
     versions: dict[str, ImageVersion] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -186,14 +188,18 @@ class ImageDefinition:
                 "osType": "Windows",
                 "osState": "Generalized",
                 "hyperVGeneration": self.generation,
-                "architecture": "x64",
+                "architecture": self.architecture,
                 "identifier": {"publisher": "contoso", "offer": self.gallery, "sku": self.name},
-                "features": [{"name": "SecurityType", "value": self.security_type}],
+                "features": self._features(),
                 "recommended": {"vCPUs": {"min": 1, "max": 16}, "memory": {"min": 1, "max": 32}},
                 "provisioningState": "Succeeded",
                 **sold,
             },
         }
+
+    def _features(self) -> list[Json]:
+        told = {"SecurityType": self.security_type, "DiskControllerTypes": self.disk_controllers}
+        return [{"name": name, "value": value} for name, value in told.items() if value]
 
 
 class Galleries:
@@ -346,6 +352,8 @@ class Galleries:
             given.location,
             given.security_type,
             given.hyper_v_generation,
+            given.architecture,
+            given.disk_controllers,
             given.plan,
         )
         self._definitions[found.lower()] = made

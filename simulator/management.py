@@ -23,6 +23,8 @@ SIZES: dict[str, tuple[str, int, int]] = {
     "Standard_D8as_v5": ("standardDASv5Family", 8, 32),
     "Standard_E4s_v5": ("standardESv5Family", 4, 32),
     "Standard_E8s_v5": ("standardESv5Family", 8, 64),
+    "Standard_D4s_v6": ("standardDSv6Family", 4, 16),
+    "Standard_D4ps_v5": ("standardDPSv5Family", 4, 16),
 }
 
 
@@ -185,6 +187,8 @@ def _sku(size: str, location: str) -> Json:
             {"name": "vCPUs", "value": str(cores)},
             {"name": "MemoryGB", "value": str(memory)},
             {"name": "HyperVGenerations", "value": "V1,V2"},
+            {"name": "CpuArchitectureType", "value": "Arm64" if size == "Standard_D4ps_v5" else "x64"},
+            {"name": "DiskControllerTypes", "value": "NVMe" if size.endswith("_v6") else "SCSI"},
         ],
         "restrictions": [],
     }

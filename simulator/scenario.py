@@ -90,6 +90,8 @@ class Definition(Part):
     location: str = "westeurope"
     security_type: str = "TrustedLaunch"
     hyper_v_generation: str = "V2"
+    architecture: str = "x64"
+    disk_controllers: str = ""  # the feature DiskControllerTypes, such as "SCSI,NVMe"
     versions: list[Version] = []
     plan: str | None = None  # its images are sold: "publisher:product:plan"
 

@@ -1,25 +1,56 @@
-"""Preflight: whether there is room for what a rollout adds: VM sizes and their zones, vCPU quota, the release method against the surge."""
+"""Preflight: whether there is room for what a rollout adds: sizes, their hardware and zones, vCPU quota, the release method and surge."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from azure.mgmt.compute.models import ResourceSku
+from azure.mgmt.compute.models import GalleryImage, ResourceSku
 
 from evergold.azure import Azure
 from evergold.config.models import ImageSet, Pool, ReleaseMethod
+from evergold.images.refresh import definition_of
 from evergold.validation.looking import failed, passed, text, warned
 from evergold.validation.verdicts import Check
 
 MOST_ALTERNATIVES = 3
+# What Azure takes for a definition, and for a size, that does not say: learn.microsoft.com, "Create an Azure image definition" and
+# "Enable NVMe interface".
+PLAIN_ARCHITECTURE, PLAIN_CONTROLLER = "x64", "SCSI"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What an image definition's images run on: the processor's architecture, and the disk controllers they have drivers for."""
+
+    architecture: str = PLAIN_ARCHITECTURE
+    controllers: frozenset[str] = frozenset({PLAIN_CONTROLLER.casefold()})
+
+
+def hardware_of(definition: GalleryImage | None) -> Hardware:
+    """What the definition says; what Azure takes for granted where it does not."""
+    if definition is None or definition.properties is None:
+        return Hardware()
+    features = {feature.name: feature.value or "" for feature in definition.properties.features or []}
+    architecture = text(definition.properties.architecture) or PLAIN_ARCHITECTURE
+    return Hardware(architecture, _controllers(features.get("DiskControllerTypes")))
+
+
+def _controllers(value: str | None) -> frozenset[str]:
+    return frozenset(each.strip().casefold() for each in (value or PLAIN_CONTROLLER).split(","))
 
 
 async def check_sizes(azure: Azure, image_set: ImageSet, machines: Counter[str]) -> list[Check]:
     """Every size is on offer in the region and fits the image, and its family has quota for so many machines at once."""
     location = image_set.location
-    usages, skus = await asyncio.gather(azure.compute.list_usages(location), azure.compute.list_skus(location))
+    usages, skus, definition = await asyncio.gather(
+        azure.compute.list_usages(location),
+        azure.compute.list_skus(location),
+        azure.galleries.get_definition(definition_of(image_set)),
+    )
+    hardware = hardware_of(definition)
     on_offer = {sku.name or "": sku for sku in skus if sku.resource_type == "virtualMachines" and not _is_closed(sku)}
     room = {u.name.value: (u.current_value, u.limit) for u in usages if u.name and u.name.value}
     checks: list[Check] = []
@@ -31,7 +62,7 @@ async def check_sizes(azure: Azure, image_set: ImageSet, machines: Counter[str])
             remedy = "Choose another VM size, or ask for access to this one."
             checks.append(failed(f"VM size {size}", missing, "on offer", remedy))
             continue
-        checks.append(judge_size(sku, image_set))
+        checks.append(judge_size(sku, image_set, hardware))
         cores[sku.family or ""] += _cores(sku) * count
     return [*checks, *_quotas(location, cores, room, on_offer)]
 
@@ -71,15 +102,20 @@ def _alternatives(
     return found[:MOST_ALTERNATIVES]
 
 
-def judge_size(sku: ResourceSku, image_set: ImageSet) -> Check:
+def judge_size(sku: ResourceSku, image_set: ImageSet, hardware: Hardware) -> Check:
     """Whether a size can run this image, in the zones that are asked for."""
     size, name = sku.name or "", f"VM size {sku.name}"
     capabilities = {each.name: each.value for each in sku.capabilities or []}
-    threshold = f"on offer, generation 2, {image_set.build.security_type}"
+    threshold = (
+        f"on offer, generation 2, {image_set.build.security_type}, {hardware.architecture}, "
+        f"{' or '.join(sorted(each.upper() for each in hardware.controllers))}"
+    )
     if "V2" not in (capabilities.get("HyperVGenerations") or "V1,V2"):
         return failed(name, f"{size} runs generation 1 machines only.", threshold, "Choose a size of a newer series.")
     if image_set.build.security_type == "TrustedLaunch" and capabilities.get("TrustedLaunchDisabled") == "True":
         return failed(name, f"{size} does not support Trusted Launch.", threshold, "Choose another VM size.")
+    if wrong := _why_no_hardware(size, capabilities, hardware):
+        return failed(name, wrong[0], threshold, wrong[1])
     asked = sorted(
         {z for ring in image_set.rings for p in ring.pools if p.hosts.vm_size == size for z in p.hosts.zones}
     )
@@ -89,6 +125,25 @@ def judge_size(sku: ResourceSku, image_set: ImageSet) -> Check:
         return failed(name, f"{size} cannot be had in zone {', '.join(missing)}.", threshold, remedy)
     where = f", in zones {', '.join(asked)}" if asked else ""
     return passed(name, f"{size} is on offer{where}.", threshold)
+
+
+def _why_no_hardware(
+    size: str, capabilities: Mapping[str | None, str | None], hardware: Hardware
+) -> tuple[str, str] | None:
+    """What of a size does not fit the image, and what to do about it."""
+    architecture = capabilities.get("CpuArchitectureType") or PLAIN_ARCHITECTURE
+    if architecture.casefold() != hardware.architecture.casefold():
+        measured = f"{size} has {architecture} processors, and the image definition is for {hardware.architecture}."
+        return measured, "Choose a size of that architecture, or an image definition (and a source) of the size's."
+    controllers = _controllers(capabilities.get("DiskControllerTypes"))
+    if not controllers & hardware.controllers:
+        has, can = (", ".join(sorted(each)).upper() for each in (controllers, hardware.controllers))
+        measured = f"{size} has {has} disks only, and the image definition says that its images run on {can}."
+        return measured, (
+            "Choose another size; or publish to another image definition, one with the feature DiskControllerTypes=SCSI,NVMe: it cannot be "
+            "added to one that is there."
+        )
+    return None
 
 
 def _zones(sku: ResourceSku) -> set[str]:

@@ -14,7 +14,7 @@ from evergold.azure.ids import host_pool_id
 from evergold.config.models import ImageSet
 from evergold.validation.looking import Look, look_at_all
 from evergold.validation.preflight import PreflightError, check_image_set, check_rollout, refuse_unless_passed
-from evergold.validation.room import judge_moving, judge_size
+from evergold.validation.room import Hardware, judge_moving, judge_size
 from evergold.validation.surroundings import NEEDED_PROVIDERS, check_clock, check_providers, check_scaling_plan
 from evergold.validation.verdicts import Check
 from simulator.kernel.faults import Fault
@@ -284,8 +284,33 @@ def test_the_zones_of_a_pool_are_told() -> None:
 def test_a_vm_size_that_does_not_fit(changes: dict[str, Any], words: str) -> None:
     plain = {"name": "Standard_D4s_v5", "locationInfo": [{"location": "westeurope", "zones": ["1", "2", "3"]}]}
     sku: Any = ResourceSku({**plain, **changes})
-    found = judge_size(sku, in_zones())
+    found = judge_size(sku, in_zones(), Hardware())
     assert (found.verdict, words in found.measured) == ("fail", True)
+
+
+def sized(vm_size: str, **definition: str) -> Check:
+    """What is said of hosts of this size, made from an image definition like this."""
+    plain = small_image_set().model_dump(mode="json", exclude_none=True)
+    plain["rings"][0]["pools"][0]["hosts"]["vm_size"] = vm_size
+    changed = load("small").definitions[0].model_copy(update=definition)
+    return checked(ImageSet.model_validate(plain), definitions=[changed])[f"VM size {vm_size}"]
+
+
+@pytest.mark.parametrize(
+    ("vm_size", "definition", "verdict", "words"),
+    [
+        ("Standard_D4s_v6", {}, "fail", "NVME disks only"),
+        ("Standard_D4s_v6", {"disk_controllers": "SCSI, NVMe"}, "pass", "is on offer"),
+        ("Standard_D4s_v5", {"disk_controllers": "SCSI,NVMe"}, "pass", "is on offer"),
+        ("Standard_D4ps_v5", {}, "fail", "has Arm64 processors, and the image definition is for x64"),
+        ("Standard_D4s_v5", {"architecture": "Arm64"}, "fail", "has x64 processors"),
+    ],
+)
+def test_hosts_and_the_build_have_the_processor_and_disks_that_the_image_definition_is_for(
+    vm_size: str, definition: dict[str, str], verdict: str, words: str
+) -> None:
+    found = sized(vm_size, **definition)
+    assert (found.verdict, words in found.measured) == (verdict, True)
 
 
 @pytest.mark.parametrize(
