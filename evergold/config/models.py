@@ -537,7 +537,9 @@ class Publish(Part):
     regions: tuple[Region, ...] = Field(min_length=1)
     storage_account_type: StorageAccountType = "Standard_LRS"
     end_of_life_days: AtLeastOne = 180
-    timeout_minutes: AtLeastOne = 180
+    timeout_minutes: AtLeastOne = Field(
+        default=300, description="For the whole publishing, a region's two retries included."
+    )
     managed_image: ManagedImage | None = Field(
         default=None, description="Also make a managed image, for Windows 365. Needs build.security_type: Standard."
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NoReturn
 
 from azure.mgmt.compute.models import GalleryImageVersion
@@ -28,7 +29,7 @@ from evergold.azure.galleries import (
 
 log = logging.getLogger("evergold.images")
 
-REGION_RETRIES = 2  # how often one run adds a region again that failed; each may take as long as a publishing
+REGION_RETRIES = 2  # how often one run adds a region again that failed
 
 
 async def ensure_replicated(
@@ -39,14 +40,16 @@ async def ensure_replicated(
     timeout_s: float,
     progress: Progress | None = None,
 ) -> GalleryImageVersion:
-    """The version, once it is published and every one of `regions` has it. `timeout_s` is for each time that Azure sets to work.
+    """The version, once it is published and every one of `regions` has it. `timeout_s` is for all of it, retries included.
 
     Raises AzureFailure where it failed as a whole, and where a region has failed `REGION_RETRIES` times more: that region is named.
     """
     retried: Counter[str] = Counter()
     told: set[str] | None = None
+    until = azure.clock.now() + timedelta(seconds=timeout_s)
     while True:
-        found = await azure.galleries.wait_until_settled(definition, version, timeout_s, told, progress=progress)
+        left_s = max((until - azure.clock.now()).total_seconds(), 0.0)
+        found = await azure.galleries.wait_until_settled(definition, version, left_s, told, progress=progress)
         if failed_as_a_whole(found):
             _raise_whole(definition, version, found)
         lost = lost_regions(found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,6 +23,15 @@ from tests.support.builds import STEPS, begun, left_of_builds, versions, whole_b
 from tests.support.simulated import Killed, Simulated, customised, simulated, small_image_set
 
 DIGEST = "d" * 64
+# A death after each write of a long build: every seventh of them here, all of them with EVERGOLD_SOAK (make soak).
+EVERY_WRITE = 7
+OCTOBER = {
+    "kind": "marketplace",
+    "publisher": "microsoftwindowsdesktop",
+    "offer": "office-365",
+    "sku": "win11-25h2-avd-m365",
+    "version": "26200.9060.261013",
+}
 
 
 # The straight path
@@ -129,6 +140,39 @@ def test_a_build_that_dies_after_any_of_its_writes_comes_to_the_same_end(offset:
     while simulated(lambda world, n=last_write: body(world, n)):  # type: ignore[misc]
         last_write += 4
     assert last_write > 15, "a build makes more writes than that"
+
+
+@pytest.mark.parametrize("first", range(0, EVERY_WRITE, 1 if os.environ.get("EVERGOLD_SOAK") else EVERY_WRITE))
+def test_a_build_with_every_kind_of_step_dies_anywhere_and_does_each_step_once(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LICENCE_KEY", "s3cret-licence")
+
+    async def body(world: Simulated, last_write: int) -> bool:
+        world.wire.dies_after_writes = last_write
+        try:
+            await whole_build(world)
+        except Killed:
+            await whole_build(world)
+        died = world.wire.dies_after_writes is None
+        assert await versions(world) == ["1.0.0", "1.1.0"]
+        assert left_of_builds(world) == []
+        for step in ("apps", "menu"):
+            assert world.wire.sent("PUT", f"/runCommands/customise-{step}") == 1
+        assert world.wire.sent("POST", "/installPatches") == 1
+        assert not any("s3cret-licence" in sent for sent in world.wire.written if "protectedParameters" not in sent)
+        return died
+
+    steps = (
+        {"name": "updates", "kind": "windows_update"},
+        {"name": "apps", "script": "guest/customise/install-apps.ps1", "secrets": {"LicenceKey": "LICENCE_KEY"}},
+        {"name": "menu", "kind": "files", "files": [{"source": "Makefile", "destination": "C:\\Makefile"}]},
+    )
+    source = {**OCTOBER, "version": "26200.9060.261013"}
+    last_write = 1 + first
+    while simulated(lambda world, n=last_write: body(world, n), small_image_set(customise=steps, source=source)):  # type: ignore[misc]
+        last_write += EVERY_WRITE
+    assert last_write > 20, "such a build makes more writes than that"
 
 
 # What goes wrong inside the machine
@@ -338,6 +382,43 @@ def test_the_demos_last_version_says_what_it_holds_as_a_refresh_would_have_noted
         given.hotfixes,
         given.software,
     )
+
+
+async def promoted(world: Simulated) -> Candidate:
+    return await publish.ensure_promoted(world.azure, world.image_set, await begun(world), DIGEST)
+
+
+async def promoted_by_hand(world: Simulated) -> Candidate:
+    return await publish.ensure_promoted_by_hand(world.azure, world.image_set, "1.1.0", "Grace", "it is urgent")
+
+
+async def rejected(world: Simulated) -> Candidate:
+    return await publish.ensure_rejected(world.azure, world.image_set, await begun(world))
+
+
+@pytest.mark.parametrize(
+    ("fate", "state", "excluded"),
+    [(promoted, "promoted", False), (promoted_by_hand, "promoted", False), (rejected, "rejected", True)],
+)
+def test_what_becomes_of_a_version_is_one_write_so_that_a_death_leaves_all_of_it_or_nothing(
+    fate: Callable[[Simulated], Awaitable[Candidate]], state: str, excluded: bool
+) -> None:
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        await publish.ensure_decided(world.azure, world.image_set, await begun(world), decision(world))
+        before = len(world.wire.written)
+        world.wire.dies_after_writes = 1
+        with pytest.raises(Killed):
+            await fate(world)
+        left = await publish.find_version(world.azure, world.image_set, "1.1.0")
+        assert left is not None
+        assert (left.state, left.excluded) == (state, excluded)
+        ended = await fate(world)
+        assert (ended.state, ended.excluded, ended.decision) == (state, excluded, left.decision)
+        assert len(world.wire.written) - before <= 2
+        assert await versions(world) == ["1.0.0", "1.1.0"]
+
+    simulated(body)
 
 
 def test_by_hand_only_an_approved_version_is_promoted_and_it_says_who_did_and_why() -> None:

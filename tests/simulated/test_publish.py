@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from evergold.azure import AzureFailure
 from evergold.azure.galleries import RegionState, Replication
 from evergold.images import build, publish
 from evergold.images.publish import Candidate
-from evergold.images.refresh import Refresh
+from evergold.images.refresh import Refresh, definition_of
 from evergold.images.replication import REGION_RETRIES, progress_table
 from simulator.galleries import ImageVersion
 from tests.support.builds import STEPS, begun, left_of_builds, versions, whole_build
 from tests.support.simulated import Killed, Simulated, simulated, small_image_set
 
 NORTH = {"guest_failures": {"replicate": "northeurope"}}
+TWO_REGIONS = {"regions": [{"name": "westeurope"}, {"name": "northeurope"}]}
 NORTH_ONCE = {"guest_failures": {"replicate": "once:northeurope"}}
 
 
@@ -129,6 +131,47 @@ def test_a_version_that_failed_as_a_whole_is_deleted_and_published_again_by_the_
     simulated(body, without_scripts(), guest_failures={"replicate": "once:westeurope"})
 
 
+@pytest.mark.parametrize("write", [1, 2])
+def test_a_death_while_a_failed_version_is_made_anew_ends_with_one_version_that_is_whole(write: int) -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await built(world)
+        with pytest.raises(AzureFailure, match="failed as a whole"):
+            await published(world, refresh)
+        world.wire.dies_after_writes = write  # the deletion of the failed one, or the new one's creation
+        with pytest.raises(Killed):
+            await published(world, refresh)
+        candidate = await published(world, refresh)
+        assert (candidate.version, candidate.state, candidate.excluded) == ("1.1.0", "candidate", True)
+        assert set(states(world).values()) == {"Completed"}
+        assert await versions(world) == ["1.0.0", "1.1.0"]
+        assert world.wire.sent("PUT", "/versions/1.1.0") == 2
+
+    simulated(body, without_scripts(), guest_failures={"replicate": "once:westeurope"})
+
+
+def test_a_version_is_published_once_where_the_process_dies_right_after_it_was_asked_for() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await built(world)
+        world.wire.dies_after_writes = 1
+        with pytest.raises(Killed):
+            await published(world, refresh)
+        assert (await published(world, refresh)).version == "1.1.0"
+        assert world.wire.sent("PUT", "/versions/1.1.0") == 1
+
+    simulated(body, without_scripts())
+
+
+def test_the_time_for_a_publishing_is_for_all_of_it_the_retries_of_regions_included() -> None:
+    async def body(world: Simulated) -> None:
+        refresh = await built(world)
+        began = world.azure.clock.now()
+        with pytest.raises(AzureFailure, match="publish the image version"):
+            await published(world, refresh)
+        assert world.azure.clock.now() - began <= timedelta(minutes=51)
+
+    simulated(body, without_scripts(publish={**TWO_REGIONS, "timeout_minutes": 50}), **NORTH)
+
+
 def test_how_far_each_region_is_stands_in_a_table() -> None:
     north, west = RegionState("North Europe", "Replicating", 40), RegionState("West Europe", "Completed", 100)
     assert progress_table(Replication((west, north))).splitlines()[2:] == [
@@ -140,6 +183,24 @@ def test_how_far_each_region_is_stands_in_a_table() -> None:
 
 
 # What a version is published with
+
+
+def test_a_version_has_the_storage_and_the_end_of_life_that_the_image_set_gives_it_in_every_region() -> None:
+    async def body(world: Simulated) -> None:
+        candidate = await whole_build(world)
+        found = await world.azure.galleries.get_version(definition_of(world.image_set), candidate.version)
+        assert found is not None
+        assert found.properties is not None
+        profile = found.properties.publishing_profile
+        assert profile is not None
+        assert profile.end_of_life_date is not None
+        days = (profile.end_of_life_date - world.azure.clock.now()).total_seconds() / 86_400
+        assert 89 < days <= 90
+        told = {region.name: region.storage_account_type for region in profile.target_regions or []}
+        assert told == {"West Europe": "Standard_ZRS", "North Europe": "Standard_ZRS"}
+
+    publishing = {**TWO_REGIONS, "storage_account_type": "Standard_ZRS", "end_of_life_days": 90}
+    simulated(body, without_scripts(publish=publishing))
 
 
 @pytest.mark.parametrize(("at_once", "replicas"), [(0, 1), (1, 1), (20, 1), (21, 2), (400, 20), (5000, 100)])
