@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeVar
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.input.actions import aread_flow_run_input
@@ -194,9 +195,16 @@ def _answer(form: ApprovalForm, given_from: str) -> Answer:
 
 
 async def requester(started_by: str) -> str:
-    """Who asked for this run: as they said, or the schedule that started it; "" where neither is known."""
+    """Who asked for this run: as they said, or as Prefect knows it; "" where nobody knows."""
     if started_by.strip():
         return started_by.strip()
     async with get_client() as client:
-        run = await client.read_flow_run(flow_run.id)
-    return "the schedule" if run.auto_scheduled else ""
+        return requester_of(await client.read_flow_run(flow_run.id))
+
+
+def requester_of(run: FlowRun) -> str:
+    """Who started a run, as Prefect knows it: a schedule, or (where Prefect has users at all: in its cloud) somebody's name."""
+    if run.auto_scheduled:
+        return "the schedule"
+    made = run.created_by
+    return made.display_value or "" if made is not None and (made.type or "").upper() == "USER" else ""

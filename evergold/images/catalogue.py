@@ -44,7 +44,7 @@ class Entry:
             "state": self._state(),
             "source": named.get(tags.SOURCE, ""),
             "notes": named.get(tags.NOTES, ""),
-            "started by": named.get(tags.STARTED_BY, ""),
+            "started by": named.get(tags.STARTED_BY, "not given" if self.candidate.refresh else ""),
             "approved by": approved.by if approved else "",
             "approved at": f"{approved.at:%Y-%m-%d %H:%M}" if approved else "",
             "regions": ", ".join(self.regions),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -88,7 +89,8 @@ async def customised(azure: Azure, image_set: ImageSet, refresh: Refresh) -> Non
 
 def simulated(body: Callable[[Simulated], Awaitable[T]], image_set: ImageSet | None = None, **changes: Any) -> T:
     """Run a test's body in the small world, changed as told (fields of `Scenario`)."""
-    scenario: Scenario = load("small").model_copy(update=changes, deep=True)
+    # Copied, so that what happens in one world is in no other that is given the same changes.
+    scenario: Scenario = load("small").model_copy(update=deepcopy(changes), deep=True)
 
     async def main(clock: LoopClock) -> T:
         cloud = Cloud(scenario, WorldClock(scenario.start))

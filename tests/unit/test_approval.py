@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
 from evergold.config.models import Approval
-from tasks.approval import ApprovalForm, Question, objection_to
+from tasks.approval import ApprovalForm, Question, objection_to, requester_of
 from tasks.rollout import chosen_method
 from tests.support.simulated import small_image_set
 
@@ -95,3 +97,16 @@ def test_what_is_scheduled_wants_a_time_in_the_image_set() -> None:
     assert chosen_method(untimed, "as planned") is None
     timed = small_image_set(rollout={"scheduled_start": "2026-11-14T22:00:00+01:00"})
     assert chosen_method(timed, "scheduled") == "scheduled"
+
+
+@pytest.mark.parametrize(
+    ("run", "asked"),
+    [
+        ({"auto_scheduled": True}, "the schedule"),
+        ({"created_by": {"type": "USER", "display_value": "ada"}}, "ada"),
+        ({"created_by": {"type": "DEPLOYMENT", "display_value": "refresh-image"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_whoever_did_not_give_a_name_is_known_as_prefect_knows_them(run: dict[str, Any], asked: str) -> None:
+    assert requester_of(FlowRun(flow_id=uuid4(), **run)) == asked
