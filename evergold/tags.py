@@ -59,6 +59,7 @@ LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"
 
 # On image versions.
 STATE = "evergold-state"
+BOOTED = "evergold-booted"  # when a machine made from it has come up, on the build's subnet
 SOURCE = "evergold-source"
 NOTES = "evergold-notes"  # why; on the image definition too, while its refresh is under way
 STARTED_BY = "evergold-started-by"  # who asked for the refresh; on the image definition too, while it is under way

@@ -9,6 +9,7 @@ A scenario's `guest_failures` makes things end otherwise: "install-patches" name
     {"prepare": "timeout"}          it never ends by itself
     {"sysprep": "appx"}             sysprep stumbles over an app that is installed for one user, or over another of BLOCKERS
     {"preflight": "rearm"}          the look before sysprep finds that, or another of FINDINGS
+    {"boot": "desktop"}             a machine made from an image comes up without a desktop
     "once:" before any of these     only the first time: {"sysprep": "once:appx"}
 By what Azure does:
     {"create": "2:AllocationFailed,5:OSProvisioningTimedOut"}   the second and the fifth VM that are created
@@ -151,6 +152,7 @@ class Guest:
             "manifest": self._manifest,
             "register-host": self._register_host,
             "files": self._files,
+            "boot": self._boot,
         }
 
     def play(
@@ -241,6 +243,14 @@ class Guest:
 
     def _configure_desktop(self, call: Call) -> Performance:
         return Performance(20, 0, _answer(call.step, ok=True, changed=list(DESKTOP_SETTINGS)))
+
+    def _boot(self, call: Call) -> Performance:
+        contents = call.machine.contents
+        if "desktop" in contents.defects or call.failure == "desktop":
+            error = "Packages of the desktop are not registered: MicrosoftWindows.Client.CBS."
+            return Performance(self._time(call), 1, _answer(call.step, ok=False, error=error))
+        answer = _answer(call.step, ok=True, build=contents.os_build, image_state=contents.image_state)
+        return Performance(self._time(call), 0, answer)
 
     def _files(self, call: Call) -> Performance:
         """Puts the files of the script's list on the disk. What a URL gives is what was asked for, unless the scenario says otherwise."""

@@ -12,6 +12,7 @@ from evergold.azure.galleries import Replication
 from evergold.clock import within
 from evergold.config.models import FilesStep, ImageSet, ManualStep, ScriptStep, SessionHostSource, WindowsUpdateStep
 from evergold.images import build, publish
+from evergold.images.boot_test import ensure_boots
 from evergold.images.customise import ensure_customise_step
 from evergold.images.guest import StepFailure
 from evergold.images.managed_image import ensure_managed_image, ensure_managed_image_removed
@@ -86,9 +87,21 @@ async def publish_built(azure: Azure, image_set: ImageSet, refresh: Refresh, not
             await keep_build_machine(azure, image_set, refresh)
             raise
     await remove_build_machine(azure, image_set, refresh)
+    if image_set.publish.boot_test:
+        await boot_test(azure, image_set, refresh, candidate)
     await show_difference(azure, image_set, refresh, candidate)
     await show_versions(azure, image_set)
     return candidate
+
+
+@task(name="boot test", cache_policy=NO_CACHE)
+async def boot_test(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate) -> None:
+    """A machine made from the candidate has come up, and is gone again; the log of one that did not is an artifact."""
+    try:
+        await ensure_boots(azure, image_set, refresh, candidate)
+    except StepFailure as failure:
+        await show_failed_step(image_set, failure)
+        raise
 
 
 async def build_in_time(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:

@@ -540,6 +540,10 @@ class Publish(Part):
     timeout_minutes: AtLeastOne = Field(
         default=300, description="For the whole publishing, a region's two retries included."
     )
+    boot_test: bool = Field(
+        default=True,
+        description="Try on a machine of its own whether a version comes up, before anything else gets it.",
+    )
     managed_image: ManagedImage | None = Field(
         default=None, description="Also make a managed image, for Windows 365. Needs build.security_type: Standard."
     )

@@ -33,6 +33,7 @@ def step_of(text: str) -> str:
 
 def test_every_step_of_a_build_has_its_script() -> None:
     assert {step_of(path.read_text()) for path in SCRIPTS} == {
+        "boot",
         "check-fslogix",
         "check-windows-365",
         "configure-desktop",
