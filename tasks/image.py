@@ -283,6 +283,7 @@ async def give_up(azure: Azure, image_set: ImageSet, refresh_id: str) -> None:
     await ensure_source_returned(azure, image_set, refresh)
     await remove_canary(azure, image_set, refresh)
     await remove_build_machine(azure, image_set, refresh)
+    await build.ensure_machine_removed(azure, image_set, refresh, refresh.boot_name)
     await build.ensure_snapshot_removed(azure, image_set, refresh)
     await ensure_managed_image_removed(azure, image_set, refresh)
     if candidate is not None:

@@ -1,21 +1,20 @@
 """Whether a machine that is made from a candidate comes up: tried on one that nobody uses, before anything else is made from it.
 
-The machine stands on the build's subnet under the build machine's name, which is free by then, with its tags: whatever removes what a
-build has left removes it too, after a death of the process and after `build.keep_failed_hours` of one that did not come up. That it
-did is noted on the version, so that it is tried once.
+The machine stands on the build's subnet with the tags of a build machine: whatever removes what a build has left removes it too, after a
+death of the process and after `build.keep_failed_hours` of one that did not come up. That it did is noted on the version, so that it is
+tried once.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import GalleryImage, VmSpec, status_of
 from evergold.azure.pipeline import wait_until
 from evergold.config.models import ImageSet
-from evergold.images.build import ensure_build_cleaned, ensure_kept_for_a_look, lifetime
+from evergold.images.build import ensure_machine_removed, lifetime, note_kept
 from evergold.images.guest import ADMINISTRATOR, Machine, Step, StepFailure, ensure_fresh_step, new_password
 from evergold.images.publish import Candidate
 from evergold.images.refresh import Refresh, definition_of
@@ -33,31 +32,38 @@ async def ensure_boots(azure: Azure, image_set: ImageSet, refresh: Refresh, cand
     """
     if tags.BOOTED in candidate.tags:
         return
-    alone = replace(refresh, template="")
-    await ensure_build_cleaned(azure, image_set, alone)
-    machine = Machine(image_set.build.resource_group, alone.vm_name, image_set.location)
+    machine = Machine(image_set.build.resource_group, refresh.boot_name, image_set.location)
+    await ensure_machine_removed(azure, image_set, refresh, machine.name)
     try:
-        await azure.compute.create_vm(_spec(azure, image_set, alone, candidate))
+        await azure.compute.create_vm(_spec(azure, image_set, refresh, candidate))
         await _until_agent_answers(azure, machine)
         facts = await ensure_fresh_step(
             azure, machine, Step("boot", "guest/boot.ps1", timeout_minutes=BOOT_MINUTES, tags=refresh.tags)
         )
         _refuse_another_windows(machine, candidate, str(facts.get("build", "")))
     except (AzureFailure, StepFailure) as problem:
-        await ensure_kept_for_a_look(azure, image_set, alone)
+        await _keep_or_remove(azure, image_set, refresh, machine.name)
         raise _failure(refresh, machine, candidate, problem) from problem
+    log.info("%s: a machine made from %s has come up", machine.name, candidate.version)
+    # Noted last: a run that dies before it tries once more, and none leaves the machine behind.
+    await ensure_machine_removed(azure, image_set, refresh, machine.name)
     await azure.galleries.update_version(
         definition_of(image_set), candidate.version, set_tags={tags.BOOTED: tags.format_time(azure.clock.now())}
     )
-    log.info("%s: a machine made from %s has come up", machine.name, candidate.version)
-    await ensure_build_cleaned(azure, image_set, alone)
+
+
+async def _keep_or_remove(azure: Azure, image_set: ImageSet, refresh: Refresh, name: str) -> None:
+    if image_set.build.keep_failed_hours:
+        await note_kept(azure, image_set, refresh, name)
+    else:
+        await ensure_machine_removed(azure, image_set, refresh, name)
 
 
 def _spec(azure: Azure, image_set: ImageSet, refresh: Refresh, candidate: Candidate) -> VmSpec:
     build = image_set.build
     until = azure.clock.now() + lifetime(image_set)
     return VmSpec(
-        name=refresh.vm_name,
+        name=refresh.boot_name,
         resource_group=build.resource_group,
         location=image_set.location,
         size=build.vm_size,

@@ -108,15 +108,20 @@ async def ensure_build_cleaned(azure: Azure, image_set: ImageSet, refresh: Refre
 
     A template VM is not the build's to delete: it has its own disk again.
     """
-    group, name = image_set.build.resource_group, refresh.build_name
     if refresh.template:
         await ensure_template_returned(azure, image_set, refresh)
+    await ensure_machine_removed(azure, image_set, refresh, refresh.build_name)
+    await azure.disks.delete_snapshot(image_set.build.resource_group, snapshot_name(refresh))  # of a source host's disk
+
+
+async def ensure_machine_removed(azure: Azure, image_set: ImageSet, refresh: Refresh, name: str) -> None:
+    """A machine that this refresh made in the build's resource group is seen to be gone, with its disk and its network card."""
+    group = image_set.build.resource_group
     vm = await azure.compute.get_vm(group, name, instance_view=False)
     if vm is not None:
         _assert_ours(vm, refresh)
         await azure.compute.delete_vm(group, name)
     await azure.disks.delete_disk(group, f"{name}-os")  # goes with the machine; is left over only where that failed
-    await azure.disks.delete_snapshot(group, snapshot_name(refresh))  # of a source host's disk
     card = ResourceId(
         str(azure.environment.subscription_id), group, "Microsoft.Network/networkInterfaces", (f"{name}-nic",)
     )
@@ -131,10 +136,15 @@ async def ensure_build_cleaned(azure: Azure, image_set: ImageSet, refresh: Refre
 
 async def ensure_kept_for_a_look(azure: Azure, image_set: ImageSet, refresh: Refresh) -> datetime | None:
     """The machine of a failed build stays for `build.keep_failed_hours`; returns until when, or None where nothing stays."""
-    group, name = image_set.build.resource_group, refresh.vm_name
     if not image_set.build.keep_failed_hours:
         await ensure_build_cleaned(azure, image_set, refresh)
         return None
+    return await note_kept(azure, image_set, refresh, refresh.vm_name)
+
+
+async def note_kept(azure: Azure, image_set: ImageSet, refresh: Refresh, name: str) -> datetime | None:
+    """It stands on a machine of this refresh until when it is kept for a look; None where there is no such machine."""
+    group = image_set.build.resource_group
     vm = await azure.compute.get_vm(group, name, instance_view=False)
     if vm is None or (vm.tags or {}).get(tags.REFRESH) != refresh.id:
         return None

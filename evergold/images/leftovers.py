@@ -15,7 +15,7 @@ from typing import Literal
 from evergold import tags
 from evergold.azure import Azure
 from evergold.config.models import ImageSet
-from evergold.images.build import ensure_build_cleaned, lifetime
+from evergold.images.build import ensure_build_cleaned, ensure_machine_removed, lifetime
 from evergold.images.refresh import Refresh, template_of
 from evergold.images.source_host import PURPOSE as COPY
 
@@ -75,6 +75,7 @@ async def remove_leftovers(azure: Azure, image_set: ImageSet, *, dry_run: bool =
             outcome = "would be deleted: its time is up"
         else:
             await ensure_build_cleaned(azure, image_set, leftover.refresh)
+            await ensure_machine_removed(azure, image_set, leftover.refresh, leftover.refresh.boot_name)
             outcome = "deleted: its time was up"
             log.info("%s: what the build left is deleted", leftover.refresh.id)
         outcomes.append((leftover, outcome))
@@ -84,7 +85,8 @@ async def remove_leftovers(azure: Azure, image_set: ImageSet, *, dry_run: bool =
 def _of_refresh(refresh: str, ours: Iterable[_Found], image_set: ImageSet, now: datetime) -> Leftover:
     """All that one refresh has left. Where its machine stands, that decides; what stands alone goes by its own age."""
     whose = Refresh(refresh, "", "", image_set.name, resumed=True, template=template_of(image_set))
-    names = (whose.vm_name, f"{whose.build_name}-os", f"{whose.build_name}-source")
+    disks = (f"{whose.build_name}-os", f"{whose.build_name}-source", f"{whose.boot_name}-os")
+    names = (whose.vm_name, whose.boot_name, *disks)
     found = [each for each in ours if each.named.get(tags.REFRESH) == refresh and each.name in names]
     machine = [each for each in found if each.kind == "machine"]
     if any(tags.KEEP in each.named for each in found):

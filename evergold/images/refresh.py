@@ -55,8 +55,13 @@ class Refresh:
 
     @property
     def build_name(self) -> str:
-        """What the names of all that is made for the build begin with: of no refresh but this one, and at most 15 characters."""
+        """What the names of all that is made for the build begin with: of no refresh but this one, and 14 characters long."""
         return f"evg-{hashlib.sha256(self.id.encode()).hexdigest()[:10]}"
+
+    @property
+    def boot_name(self) -> str:
+        """The name of the machine on which the finished image is tried."""
+        return f"{self.build_name}b"
 
     @property
     def vm_name(self) -> str:
