@@ -29,6 +29,7 @@ POOL = "evergold-pool"  # the host pool's id: retained hosts, which no pool know
 REPLACE = "evergold-replace"  # "<refresh>/<vmId>": this very VM is to be replaced by that refresh
 WAS_DRAINED = "evergold-was-drained"  # it was in drain mode before the rollout came, and stays so if the rollout halts
 DRAINED_AT = "evergold-drained-at"
+REOPENED_AT = "evergold-reopened-at"  # somebody had opened it since, and it was drained once more: it is not done again
 WARNED_AT = "evergold-warned-at"
 WARNED_SESSIONS = "evergold-warned-sessions"  # which sessions were told: see `ids_value`; no other is ever signed out
 EMPTY_SINCE = "evergold-empty-since"  # when the broker was first seen to report no session on it

@@ -134,6 +134,7 @@ class Board:
     steps: dict[str, asyncio.Queue[Note | None]] = field(default_factory=dict)
     followers: list[asyncio.Task[str]] = field(default_factory=list)
     waiting: str = ""
+    by_others: tuple[str, ...] = ()
 
     async def show(self, tick: Tick) -> None:
         """Brings everything up to date with a tick."""
@@ -149,10 +150,11 @@ class Board:
         for name, note in changed.items():
             self._follow(name, note)
         waits_anew = is_news(tick.plan.waiting_for, self.waiting)
+        others_anew, self.by_others = tick.by_others != self.by_others, tick.by_others
         if waits_anew:
             log.info("%s: waiting for %s", self.pool, tick.plan.waiting_for)
             self.waiting = tick.plan.waiting_for
-        if changed or waits_anew:
+        if changed or waits_anew or others_anew:
             self.shown = notes
             await aupdate_progress_artifact(self.progress, 100 * tick.plan.replaced / max(tick.plan.total, 1))
             await acreate_table_artifact(key=f"hosts-{self.pool}", table=_rows(tick), description=_description(tick))
@@ -214,9 +216,10 @@ def _rows(tick: Tick) -> list[dict[str, Any]]:
 def _description(tick: Tick) -> str:
     plan = tick.plan
     waiting = f" Waiting for {plan.waiting_for}." if plan.waiting_for else ""
+    others = f" By other hands: {'; '.join(tick.by_others)}." if tick.by_others else ""
     return (
         f"{tick.at:%Y-%m-%d %H:%M} UTC: {plan.replaced} of {plan.total} hosts replaced, capacity {plan.capacity_percent} %, "
-        f"{plan.users_to_move} users on outdated hosts.{waiting}"
+        f"{plan.users_to_move} users on outdated hosts.{waiting}{others}"
     )
 
 

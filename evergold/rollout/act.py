@@ -20,6 +20,7 @@ from evergold.config.models import ImageSet, Pool
 from evergold.images.guest import StepFailure
 from evergold.rollout.arrive import bring_back_host, create_host
 from evergold.rollout.devices import forget_devices
+from evergold.rollout.hosts import was_reopened
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
 from evergold.validation.agent import check_agent
 from evergold.validation.checks import check_new_host
@@ -134,18 +135,27 @@ async def drain(place: Place, host: Host, action: Action) -> None:
     """Drain mode on, noted with its time on the VM: what was drained by us can always be told, and put back.
 
     Noted first. A new host, which only waits for its checks, needs no note. One that somebody opened since it was frozen is to be open
-    again afterwards, whatever it was before.
+    again afterwards, whatever it was before. One that was drained here before, and opened by other hands since, is drained a second time
+    and never a third: that is noted last, so that a write that was lost is not taken for somebody's will.
     """
+    reopened = was_reopened(host, place.azure.clock.now())
     opened = host.allow_new_session and tags.WAS_DRAINED in host.tags
     if tags.REPLACE in host.tags and (tags.DRAINED_AT not in host.tags or opened):
         noted = {tags.DRAINED_AT: tags.format_time(place.azure.clock.now())}
         await _tag(place, host, noted, remove=(tags.WAS_DRAINED,) if opened else ())
     await _allow(place, host, False)
     log.info("%s: drain mode on: %s", host.name, action.reason)
+    if reopened and tags.REPLACE in host.tags:
+        log.warning(
+            "%s: somebody had taken it out of drain mode; it was drained once more, and will not be again", host.name
+        )
+        await _tag(place, host, {tags.REOPENED_AT: tags.format_time(place.azure.clock.now())})
 
 
 async def undrain(place: Place, host: Host, action: Action) -> None:
-    """Drain mode off again on an outdated host, and the notes of it removed."""
+    """Drain mode off again on an outdated host, and the notes of it removed: first the one that would make this look like others' doing."""
+    if tags.REOPENED_AT in host.tags:
+        await _tag(place, host, {}, remove=(tags.REOPENED_AT,))
     await _allow(place, host, True)
     await _tag(place, host, {}, remove=(tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.EMPTY_SINCE))
     log.info("%s: drain mode off again: %s", host.name, action.reason)

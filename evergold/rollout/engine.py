@@ -21,6 +21,7 @@ from evergold.rollout import lease, scaling
 from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
 from evergold.rollout.arrive import advance_host
 from evergold.rollout.beside import Beside, beside
+from evergold.rollout.hands import Hands
 from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
@@ -35,6 +36,8 @@ SHORTEST_TICK_S = 10
 CONFIRM_AFTER_S = 10
 LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen
 # A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
+# What Azure says of a host that is gone.
+NOT_FOUND = ("ResourceNotFound", "NotFound", "ParentResourceNotFound", "Http404")
 BREAK = timedelta(minutes=15)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -45,12 +48,13 @@ class RolloutHalted(Exception):  # noqa: N818  (what happened, in the operator's
 
 @dataclass(frozen=True)
 class Tick:
-    """One turn of the loop: what was seen, what was decided, and what was done of it."""
+    """One turn of the loop: what was seen, what was decided, what was done of it, and what other hands have done since it began."""
 
     at: datetime
     snapshot: Snapshot
     plan: Plan
     done: tuple[Action, ...]
+    by_others: tuple[str, ...] = ()
 
 
 Report = Callable[[Tick], Awaitable[None]]
@@ -207,6 +211,7 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
 async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, checks: Beside) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
+    hands = Hands()
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
         before, held = held, await lease.keep(place.azure, place.pool_id, held)
@@ -218,6 +223,7 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
             lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), held, clock.now(), place.pool_id)
             await scaling.wake(place, snapshot)
             place = place.aiming_at(_known_of(place.target, snapshot))
+            hands.look(snapshot, place.target, clock.now())
         why_held, now = await hold(), clock.now()
         if why_held or now - looked_at > BREAK:
             watched_since = now
@@ -230,7 +236,7 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
         done = await _act_on(place, snapshot, decided, checks)
         await _bring_up(place, snapshot)
         await _note_capacity(place, snapshot, decided)
-        tick = Tick(clock.now(), snapshot, decided, done)
+        tick = Tick(clock.now(), snapshot, decided, done, hands.told)
         await report(tick)
         if decided.done and was_done:
             return tick
@@ -276,7 +282,8 @@ async def _try(place: Place, host: Host | None, action: Action) -> bool:
         log.info("%s: not done (%s): %s", action.host, action.kind, reason)
         return False
     except AzureFailure as failure:
-        if not failure.retryable:
+        # A host that somebody has deleted meanwhile is not there at the next look, which is then planned for.
+        if not failure.retryable and (host is None or failure.code not in NOT_FOUND):
             raise
         log.warning("%s: will be tried again (%s): %s", action.host, action.kind, failure)
         return False

@@ -10,6 +10,8 @@ from evergold.rollout.model import Host, Policy, Target
 
 USABLE = ("Available", "NeedsAssistance")  # the broker gives sessions to both
 OFF = ("deallocated", "deallocating")
+# What a look shows may be a minute old, and the write before it may have been lost on its way.
+LOOK_LAG = timedelta(minutes=3)
 
 
 def on_target(host: Host, target: Target) -> bool:
@@ -157,6 +159,18 @@ def is_empty(host: Host) -> bool:
 def is_draining(host: Host) -> bool:
     """In drain mode, and noted as drained by this rollout."""
     return host.registered and not host.allow_new_session and tags.DRAINED_AT in host.tags
+
+
+def was_reopened(host: Host, now: datetime) -> bool:
+    """Open, though it was put into drain mode here longer ago than a look may be old: by other hands, or the write was lost."""
+    drained = tags.parse_time(host.tags.get(tags.DRAINED_AT))
+    return host.registered and host.allow_new_session and drained is not None and now - drained > LOOK_LAG
+
+
+def is_held_open(host: Host, now: datetime) -> bool:
+    """Opened by other hands once more after it was drained a second time: whoever does that means it."""
+    again = tags.parse_time(host.tags.get(tags.REOPENED_AT))
+    return was_reopened(host, now) and again is not None and now - again > LOOK_LAG
 
 
 def is_retired(host: Host) -> bool:

@@ -41,6 +41,7 @@ What holds for all of them:
 | after a failure it waits, longer each time, and begins again with the first share | a bad image costs little |
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
 | a scheduled rollout begins nothing that its window has no time for, and opens occupied hosts again when it ends | days are for work |
+| a host that other hands open again is drained once more, and then left to them | nobody fights with colleagues or their tools |
 | over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
 **Capacity** is the number of session slots on hosts that take new sessions: `max_session_limit` for each host that is running, in the
@@ -69,6 +70,7 @@ from evergold.rollout.hosts import (
     is_frozen,
     is_going,
     is_healthy,
+    is_held_open,
     is_kept,
     is_lost,
     is_lower,
@@ -288,6 +290,11 @@ class View:
         return self.target.rollback and any(
             host.name in self.serving and on_target(host, self.target) for host in self.others
         )
+
+    @cached_property
+    def held_open(self) -> tuple[Host, ...]:
+        """Outdated hosts that somebody keeps out of drain mode: nobody fights over them."""
+        return tuple(host for host in self.left if is_held_open(host, self.now))
 
     @cached_property
     def all_drain(self) -> bool:
@@ -627,7 +634,7 @@ def _drain(view: View) -> Iterable[Action]:
     """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing."""
     spare, spare_potential = view.capacity - view.floor, view.potential - view.floor
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
-        if not host.registered or is_draining(host):
+        if not host.registered or is_draining(host) or host in view.held_open:
             continue
         if not host.allow_new_session or host.name in view.lost:
             yield Action(Kind.DRAIN, host.name, "it is outdated, and takes no new sessions as it is")
@@ -787,6 +794,8 @@ def _waiting_for(view: View) -> str:
         return f"{_listed(proving)} to have been healthy for {view.policy.min_ready_minutes} minutes"
     if strays := _not_frozen(view):
         return f"{_listed(strays)} to be marked for this rollout: they are outdated, and nothing is marked yet"
+    if view.held_open and all(host in view.held_open or not host.registered for host in view.left):
+        return _waiting_for_other_hands(view)
     if view.to_judge and view.target.sign_in_unseen:
         return f"somebody to be able to say how sign-in goes on new hosts, before the next wave: {view.target.sign_in_unseen}"
     occupied = [host for host in view.left if host.registered and not is_empty(host)]
@@ -795,11 +804,21 @@ def _waiting_for(view: View) -> str:
     return _waiting_for_hosts(view)
 
 
+def _waiting_for_other_hands(view: View) -> str:
+    names = _listed([host.name for host in view.held_open])
+    return (
+        f"a person to decide about {names}: drained twice by this rollout, and opened again by other hands. Drain it by hand, and the "
+        f"rollout goes on with it; or tag it {tags.KEEP}, and it stays"
+    )
+
+
 def _waiting_for_users(occupied: Sequence[Host], view: View) -> str:
     names = _listed([host.name for host in occupied])
     users = f"{sum(max(host.session_count, len(host.sessions)) for host in occupied)} users of {names}"
     if view.policy.release_method not in MOVES_USERS:
         return f"{users} to leave"
+    if view.held_open:
+        return f"{users} to leave, and {_waiting_for_other_hands(view)}"
     if not view.all_drain:
         return (
             f"{users} to leave: not every outdated host can drain without falling below the capacity floor, and nobody is "
@@ -910,6 +929,11 @@ def _outdated_note(host: Host, view: View) -> Note:
         return Note("retired", f"kept until {host.tags.get(tags.RETAIN_UNTIL, 'its time is up')}")
     if not host.registered:
         return Note("removed", "out of the pool, about to be switched off and kept")
+    if host in view.held_open:
+        again = host.tags.get(tags.REOPENED_AT)
+        return Note(
+            "held open", f"drained twice, the second time at {again}, and opened again by other hands: left as it is"
+        )
     if host.allow_new_session:
         return _serving_note(view)
     if not is_empty(host):

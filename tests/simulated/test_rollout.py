@@ -78,6 +78,68 @@ def test_every_host_is_replaced_and_nobody_is_signed_out() -> None:
     simulated(body, **world())
 
 
+def test_a_host_that_somebody_keeps_opening_is_drained_twice_and_then_waited_for() -> None:
+    waits: list[str] = []
+
+    async def report(tick: Tick) -> None:
+        waits.append(tick.plan.waiting_for)
+
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(roll_out(place(world), ME, report))
+        while not any("a person to decide about" in waiting for waiting in waits):
+            for host in world.cloud.desktop.hosts():
+                machine = world.cloud.compute.find(host.vm)
+                if machine is not None and tags.DRAINED_AT in machine.tags and not host.allow_new_session:
+                    host.allow_new_session = True
+            await world.azure.clock.sleep(300)
+        await world.azure.clock.sleep(3600)
+        assert old_hosts(world) == {"pil-001": True, "pil-002": True}, "nobody fights over them"
+        for host in world.cloud.desktop.hosts():
+            if host.name in ("pil-001", "pil-002"):
+                host.allow_new_session = False
+        await asyncio.wait_for(rollout, 24 * 3600)
+        assert old_hosts(world) == {}
+
+    simulated(body, small_image_set(rollout={"capacity_floor_percent": 50}), **world())
+
+
+def test_a_host_that_somebody_deletes_in_the_midst_of_it_is_told_and_replaced() -> None:
+    told: list[tuple[str, ...]] = []
+
+    async def report(tick: Tick) -> None:
+        told.append(tick.by_others)
+
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(roll_out(place(world), ME, report))
+        await until_drained(world, rollout)
+        (drained,) = (name for name, is_open in old_hosts(world).items() if not is_open)
+        pool = next(iter(world.cloud.desktop.pools.values()))
+        await world.azure.desktops.delete_session_host(GROUP, pool.name, drained)
+        await world.azure.compute.delete_vm(GROUP, drained)
+        last = await rollout
+        assert last.plan.done
+        assert f"{drained} is gone" in " ".join(last.by_others)
+        assert len(world.cloud.desktop.hosts()) == 2
+
+    simulated(body, **world())
+
+
+def test_a_new_host_that_somebody_deletes_while_it_is_checked_does_not_end_the_rollout() -> None:
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(rolled_out(world))
+        while not world.wire.sent("POST", "/assessPatches"):
+            assert not rollout.done()
+            await world.azure.clock.sleep(1)
+        pool = next(iter(world.cloud.desktop.pools.values()))
+        (fresh,) = (host.name for host in world.cloud.desktop.hosts() if host.name not in ("pil-001", "pil-002"))
+        await world.azure.desktops.delete_session_host(GROUP, pool.name, fresh)
+        await world.azure.compute.delete_vm(GROUP, fresh)
+        assert (await rollout).plan.done
+        assert len(world.cloud.desktop.hosts()) == 2
+
+    simulated(body, **world())
+
+
 def test_under_immediate_release_users_are_warned_and_then_moved() -> None:
     image_set = small_image_set(rollout={"release_method": "immediate", "max_surge": "100%"})
 

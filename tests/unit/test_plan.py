@@ -356,6 +356,36 @@ def test_under_opportunistic_release_nobody_is_ever_warned_or_signed_out() -> No
     assert result.waiting_for == "9 users of a, b, c to leave"
 
 
+def reopened(name: str, **changes: Any) -> Host:
+    """An outdated host that was drained twice, the second time ten minutes ago, and is open again."""
+    return drained(name, tagged={tags.REOPENED_AT: stamp(10)}, **{"allow_new_session": True, **changes})
+
+
+def test_a_host_that_somebody_opened_again_is_drained_once_more_and_then_left_to_them() -> None:
+    once = decide(drained("a", allow_new_session=True), serving("n"), policy=IMMEDIATE)
+    assert told(once, Kind.DRAIN) == ["a"]
+    twice = decide(reopened("a", users=1), serving("n"), policy=IMMEDIATE)
+    assert twice.actions == ()
+    assert twice.notes["a"].state == "held open"
+    assert "a person to decide about a: drained twice" in twice.waiting_for
+    closed = decide(replace(reopened("a"), allow_new_session=False), serving("n"), policy=IMMEDIATE)
+    assert told(closed, Kind.NOTE_EMPTY) == ["a"], "they drained it themselves: it goes on"
+
+
+def test_a_look_of_before_the_second_drain_is_nobodys_will() -> None:
+    fresh = drained("a", tagged={tags.REOPENED_AT: stamp(1)}, allow_new_session=True)
+    assert told(decide(fresh, serving("n"), policy=IMMEDIATE), Kind.DRAIN) == ["a"]
+
+
+def test_nobody_is_signed_out_while_somebody_holds_a_host_open_and_the_others_drain() -> None:
+    result = decide(reopened("a"), drained("b", users=1), old("c"), serving("n"), policy=IMMEDIATE)
+    assert told(result, Kind.DRAIN) == ["c"]
+    assert Kind.WARN not in kinds(result)
+    later = decide(reopened("a"), drained("b", users=1), serving("n"), policy=IMMEDIATE)
+    assert later.waiting_for.startswith("1 users of b")
+    assert "opened again by other hands" in later.waiting_for
+
+
 def test_under_immediate_release_users_are_warned_once_every_outdated_host_drains() -> None:
     some = decide(
         drained("a", users=1), old("b", users=1), old("c"), serving("n"), policy=replace(IMMEDIATE, floor_percent=60)

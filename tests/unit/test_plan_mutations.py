@@ -272,6 +272,20 @@ MUTATIONS = [
         test_plan.test_a_wave_is_in_use_for_its_bake_time_before_anybody_asks_how_sign_in_goes,
     ),
     Mutation(
+        "a host that is held open is not fought over",
+        plan,
+        " or host in view.held_open",
+        "",
+        test_plan.test_a_host_that_somebody_opened_again_is_drained_once_more_and_then_left_to_them,
+    ),
+    Mutation(
+        "an old look is nobody's will",
+        hosts,
+        "again is not None and now - again > LOOK_LAG",
+        "again is not None",
+        test_plan.test_a_look_of_before_the_second_drain_is_nobodys_will,
+    ),
+    Mutation(
         "a lower version needs the word rollback",
         plan,
         "if view.target.rollback or not higher:",
