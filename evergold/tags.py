@@ -31,6 +31,7 @@ WAS_DRAINED = "evergold-was-drained"  # it was in drain mode before the rollout 
 DRAINED_AT = "evergold-drained-at"
 REOPENED_AT = "evergold-reopened-at"  # somebody had opened it since, and it was drained once more: it is not done again
 WARNED_AT = "evergold-warned-at"
+REMINDED_AT = "evergold-reminded-at"  # when those who were warned were last told again
 WARNED_SESSIONS = "evergold-warned-sessions"  # which sessions were told: see `ids_value`; no other is ever signed out
 EMPTY_SINCE = "evergold-empty-since"  # when the broker was first seen to report no session on it
 CHECKED_AT = "evergold-checked-at"  # a new host passed its checks

@@ -676,6 +676,10 @@ class RolloutPolicy(Part):
         default=80, ge=0, le=100, description="Share of the pool's session capacity that stays available at all times."
     )
     warn_minutes: Minutes = Field(default=5, description="From the warning to the sign-out.")
+    warn_again_minutes: Minutes = Field(
+        default=0,
+        description="The warning is repeated this often, with the minutes that are left; 0: it is given once.",
+    )
     warning_message: WarningMessage = Field(
         default=(
             "{reason}: please save your work. You will be signed out in {minutes} minutes and can sign in again at once; "
@@ -708,6 +712,16 @@ class RolloutPolicy(Part):
     windows: tuple[MaintenanceWindow, ...] = Field(
         default=(), description="For scheduled: when a rollout may go on; without any, from scheduled_start to its end."
     )
+
+    @model_validator(mode="after")
+    def _a_reminder_comes_before_the_sign_out(self) -> Self:
+        if self.warn_again_minutes and self.warn_again_minutes >= self.warn_minutes:
+            raise problem(
+                f"is {self.warn_again_minutes}, and people are signed out after {self.warn_minutes}",
+                "Make it shorter than warn_minutes, or leave it out.",
+                field="warn_again_minutes",
+            )
+        return self
 
     @model_validator(mode="after")
     def _windows_have_room_for_a_warning(self) -> Self:

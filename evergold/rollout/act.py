@@ -157,7 +157,8 @@ async def undrain(place: Place, host: Host, action: Action) -> None:
     if tags.REOPENED_AT in host.tags:
         await _tag(place, host, {}, remove=(tags.REOPENED_AT,))
     await _allow(place, host, True)
-    await _tag(place, host, {}, remove=(tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.EMPTY_SINCE))
+    noted = (tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.REMINDED_AT, tags.EMPTY_SINCE)
+    await _tag(place, host, {}, remove=noted)
     log.info("%s: drain mode off again: %s", host.name, action.reason)
 
 
@@ -193,28 +194,48 @@ async def warn(place: Place, host: Host, action: Action) -> None:
     In this order, and noted only when a fresh list shows nobody untold. A list may be old or cut short, so that it alone proves
     nothing: only those who are noted by name are ever signed out.
     """
-    minutes = place.policy.warn_minutes
-    template = place.image_set.rollout.warning_message
-    body = template.format(
-        minutes=minutes, reason=f"An update of {place.image_set.description or place.image_set.name}"
-    )
-    group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
+    minutes, name = place.policy.warn_minutes, _registered(host)
     told = {session.id for session in host.sessions} - set(action.sessions)
     before = len(told)
     untold = set(action.sessions) | await _sessions_now(place, name) - told
     while untold:
         for session in sorted(untold):
-            await place.azure.desktops.send_message(group, pool, name, session, MESSAGE_TITLE, body)
+            await _tell(place, host, session, minutes)
         told |= untold
         untold = await _sessions_now(place, name) - told
     warned = _count(host, tags.WARNED_USERS) + len(told) - before
+    # By Azure's clock where ours is behind: a session that was told is not taken for a later one of the same number, again and again.
+    begun = [session.created_at for session in host.sessions if session.id in told and session.created_at is not None]
     noted = {
-        tags.WARNED_AT: tags.format_time(place.azure.clock.now()),
+        tags.WARNED_AT: tags.format_time(max([place.azure.clock.now(), *begun])),
         tags.WARNED_SESSIONS: tags.ids_value(told),
         tags.WARNED_USERS: str(warned),
     }
     await _tag(place, host, noted)
     log.info("%s: told %d users that they have %d minutes: %s", host.name, len(told) - before, minutes, action.reason)
+
+
+async def remind(place: Place, host: Host, action: Action) -> None:
+    """Tells those who were warned once more, with the minutes that are left to them. Noted first: nobody is told twice in one interval."""
+    now = place.azure.clock.now()
+    warned = tags.parse_time(host.tags.get(tags.WARNED_AT))
+    if warned is None:
+        raise Deferred(f"{host.name}: nobody on it was warned")
+    minutes = max(1, -(-(warned + timedelta(minutes=place.policy.warn_minutes) - now) // timedelta(minutes=1)))
+    await _tag(place, host, {tags.REMINDED_AT: tags.format_time(now)})
+    for session in action.sessions:
+        await _tell(place, host, session, minutes)
+    log.info("%s: told %d users again that they have %d minutes left", host.name, len(action.sessions), minutes)
+
+
+async def _tell(place: Place, host: Host, session: str, minutes: int) -> None:
+    """The image set's warning in one session."""
+    body = place.image_set.rollout.warning_message.format(
+        minutes=minutes, reason=f"An update of {place.image_set.description or place.image_set.name}"
+    )
+    await place.azure.desktops.send_message(
+        place.pool.resource_group, place.pool.name, _registered(host), session, MESSAGE_TITLE, body
+    )
 
 
 async def sign_out(place: Place, host: Host, action: Action) -> None:
@@ -409,6 +430,7 @@ ACTS: dict[Kind, Act] = {
     Kind.FORGET_EMPTY: forget_empty,
     Kind.NOTE_UNWELL: note_unwell,
     Kind.WARN: warn,
+    Kind.REMIND: remind,
     Kind.SIGN_OUT: sign_out,
     Kind.REMOVE_FROM_POOL: remove_from_pool,
     Kind.DEALLOCATE: deallocate,

@@ -75,6 +75,7 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
         surge=given.surge_hosts(max(pool_hosts, 1)),
         floor_percent=given.capacity_floor_percent,
         warn_minutes=given.warn_minutes,
+        warn_again_minutes=given.warn_again_minutes,
         settle_minutes=given.settle_minutes,
         min_drain_minutes=given.min_drain_minutes,
         min_ready_minutes=given.min_ready_minutes,

@@ -286,6 +286,7 @@ ACTS: dict[Kind, _Act] = {
     Kind.NOTE_UNWELL: _marks(tags.UNWELL_AT),
     Kind.FORGET_EMPTY: lambda world, action, _: world.unmark(action.host, tags.EMPTY_SINCE),
     Kind.WARN: _warn,
+    Kind.REMIND: _marks(tags.REMINDED_AT),
     Kind.SIGN_OUT: _sign_out,
     Kind.REMOVE_FROM_POOL: _remove,
     Kind.DEALLOCATE: lambda world, action, _: world.change(action.host, power="deallocated"),

@@ -147,6 +147,7 @@ class Policy:
         surge: hosts that may stand above the pool's size.
         floor_percent: share of the pool's nominal capacity that stays available; `plan` says what capacity is.
         warn_minutes: from the warning to the sign-out.
+        warn_again_minutes: how often the warning is repeated until then; 0: it is not.
         settle_minutes: from the last sign-out to the removal.
         min_drain_minutes: how long a host drains at least, even when it is empty.
         min_ready_minutes: how long a new host has to be healthy after its checks before it is opened, and so counts.
@@ -168,6 +169,7 @@ class Policy:
     surge: int = 1
     floor_percent: int = 80
     warn_minutes: int = 5
+    warn_again_minutes: int = 0
     settle_minutes: int = 5
     min_drain_minutes: int = 15
     min_ready_minutes: int = 2
@@ -201,6 +203,7 @@ class Kind(StrEnum):
     NOTE_UNWELL = "note unwell"  # a checked host that was about to be opened is not healthy: its time runs anew
     FORGET_EMPTY = "forget empty"  # somebody is on it again, or can be: it settles anew when they have left
     WARN = "warn"
+    REMIND = "remind"  # tell those who were warned once more, with the minutes that are left
     SIGN_OUT = "sign out"
     REMOVE_FROM_POOL = "remove from pool"
     DEALLOCATE = "deallocate"
@@ -213,7 +216,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do now to one host, and why. `sessions` names the sessions that a sign-out or a warning is for."""
+    """One thing to do now to one host, and why. `sessions` names the sessions that a sign-out, a warning or a reminder is for."""
 
     kind: Kind
     host: str

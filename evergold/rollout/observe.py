@@ -3,8 +3,8 @@
 Five reads a look: the pool, its session hosts, its user sessions, the virtual machines of the hosts' resource group, and
 what those are doing. They serve every step that waits for something in the pool.
 
-Promise: a snapshot that is `complete` comes from reads that all succeeded and that agree with each other. One that is not
-says why, and nothing destructive may follow from it. A failure that may pass by itself makes an incomplete snapshot; one
+Promise: a snapshot that is `complete` comes from reads that all succeeded, and that agree with each other and with our own clock. One
+that is not says why, and nothing destructive may follow from it. A failure that may pass by itself makes an incomplete snapshot; one
 that needs a person (no permission, no such pool) is raised, since looking again would not help.
 """
 
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from azure.mgmt.desktopvirtualization.models import HostPool, SessionHost, SessionHostHealthCheckReport, UserSession
@@ -28,6 +29,8 @@ from evergold.rollout.model import Host, Pool, Session, Snapshot
 
 log = logging.getLogger("evergold.rollout")
 T = TypeVar("T")
+# What is timed by our clock is minutes: the shortest notice is cut by no more than this.
+CLOCK_SKEW = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,12 @@ class PoolWatch:
                 raise
             log.warning("The look at host pool %s failed, and will be taken again: %s", self._pool, failure)
             return Snapshot.incomplete(taken_at, str(failure))
-        problems = list(_strangers(reads))
+        hosts = tuple(sorted(_hosts(reads), key=lambda host: host.name.casefold()))
+        problems = [*_strangers(reads), *_clock_is_behind(hosts, self._azure.clock.now())]
         return Snapshot(
             taken_at=taken_at,
             pool=_pool(reads.pool),
-            hosts=tuple(sorted(_hosts(reads), key=lambda host: host.name.casefold())),
+            hosts=hosts,
             complete=not problems,
             problem="; ".join(problems),
         )
@@ -191,6 +195,15 @@ def _failing_checks(host: SessionHost) -> tuple[str, ...]:
         for report in reports
         if _text(report.health_check_result) == "HealthCheckFailed"
     )
+
+
+def _clock_is_behind(hosts: Iterable[Host], now: datetime) -> Iterator[str]:
+    """A heartbeat from the future: every notice to users and every pause would be mistimed by as much."""
+    heard = [host.last_heartbeat for host in hosts if host.registered and host.last_heartbeat is not None]
+    ahead = max(heard, default=now) - now
+    if ahead > CLOCK_SKEW:
+        minutes = -(-ahead.total_seconds() // 60)
+        yield f"this machine's clock is {minutes:.0f} minutes behind Azure's, and no time can be told by it: set it right"
 
 
 def _strangers(reads: Reads) -> Iterable[str]:

@@ -220,22 +220,22 @@ class View:
 
     @cached_property
     def allowed(self) -> int:
-        """New hosts that the open wave allows. After a failure the waves begin anew, with what was not proven before it."""
+        """New hosts that the open wave allows. After a failure the waves begin anew, with what was not in good use before it."""
         if self.target.rollback:
             return self.needed
         failed = self.target.last_failure
-        before = sum(1 for host in self.proven if failed is not None and _checked_by(host, failed))
+        before = sum(1 for host in self.used if failed is not None and _checked_by(host, failed))
         rest = self.needed - before
         for share in self.policy.waves:
             bound = before + -(-rest * share // 100)
-            if self.used < bound:
+            if len(self.used) < bound:
                 return bound
         return self.needed
 
     @cached_property
-    def used(self) -> int:
+    def used(self) -> tuple[Host, ...]:
         """New hosts that serve, and to which sign-in was found to be no worse than to the outdated ones."""
-        return sum(1 for host in self.proven if host.name in self.target.sign_in_seen)
+        return tuple(host for host in self.proven if host.name in self.target.sign_in_seen)
 
     @cached_property
     def baked_at(self) -> datetime | None:
@@ -693,6 +693,17 @@ def _warn_or_sign_out(host: Host, view: View) -> Iterable[Action]:
         yield Action(Kind.WARN, host.name, "they signed in after the others on it were warned", untold)
     elif older and view.now - warned >= timedelta(minutes=view.policy.warn_minutes):
         yield Action(Kind.SIGN_OUT, host.name, f"they were warned {view.policy.warn_minutes} minutes ago", older)
+    elif older and (again := _reminds_at(host, warned, view.policy)) is not None and view.now >= again:
+        yield Action(Kind.REMIND, host.name, "they were warned, and have not left yet", older)
+
+
+def _reminds_at(host: Host, warned: datetime, policy: Policy) -> datetime | None:
+    """When those who were warned on a host are to be told again; None where they are not, before their time is over."""
+    if not policy.warn_again_minutes:
+        return None
+    last = max(warned, tags.parse_time(host.tags.get(tags.REMINDED_AT)) or warned)
+    again = last + timedelta(minutes=policy.warn_again_minutes)
+    return again if again < warned + timedelta(minutes=policy.warn_minutes) else None
 
 
 def _on_their_way(host: Host, policy: Policy, now: datetime) -> int:
@@ -899,6 +910,8 @@ def _moments(view: View) -> Iterable[datetime]:
         warned = tags.parse_time(host.tags.get(tags.WARNED_AT))
         if warned is not None and not is_empty(host):
             yield warned + timedelta(minutes=policy.warn_minutes)
+            if (again := _reminds_at(host, warned, policy)) is not None:
+                yield again
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -153,6 +154,21 @@ def test_under_immediate_release_users_are_warned_and_then_moved() -> None:
         assert report["moved_without_warning"] == 0
 
     simulated(body, image_set, **world())
+
+
+def test_those_who_stay_are_warned_again_with_the_minutes_that_are_left() -> None:
+    policy = {"release_method": "immediate", "max_surge": "100%", "warn_minutes": 15, "warn_again_minutes": 5}
+
+    async def body(world: Simulated) -> None:
+        await world.azure.clock.sleep(timedelta(hours=16).total_seconds())  # until people are at work
+        await rolled_out(world)
+        assert_replaced(world)
+        said = [text for text in world.wire.written if "messageBody" in text]
+        minutes = Counter(int(found[1]) for text in said if (found := re.search(r"in (\d+) minutes", text)))
+        assert set(minutes) >= {15, 10}
+        assert minutes[10] <= minutes[15]
+
+    simulated(body, small_image_set(rollout=policy), **world())
 
 
 @pytest.mark.parametrize("first", range(0, EVERY_WRITE, 1 if os.environ.get("EVERGOLD_SOAK") else EVERY_WRITE))

@@ -2,6 +2,8 @@
 
 It does what a plan says and checks each action against the truth, which the planner never sees: who is on which host, who was
 warned when, who was moved before. It shares no rule with the planner: a broken promise is an `AssertionError` that names it.
+
+Azure's clock and the engine's are two: the engine's can be set back, and then what it wrote lies in its future, as do Azure's times.
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +11,7 @@ from datetime import datetime, timedelta
 
 from evergold import tags
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
+from evergold.rollout.observe import CLOCK_SKEW
 from evergold.rollout.plan import hosts_to_freeze, plan
 from tests.support.moments import EPOCH
 from tests.support.pools import NEW_VERSION, OLD_VERSION, REFRESH
@@ -19,11 +22,12 @@ BOOT = timedelta(minutes=10)
 
 @dataclass
 class User:
-    """Somebody at work: since when, warned when."""
+    """Somebody at work: since when, warned when, and last told again when."""
 
     name: str
     since: datetime
     warned: datetime | None = None
+    reminded: datetime | None = None
 
 
 @dataclass
@@ -59,6 +63,7 @@ class ModelPool:
 
     def __init__(self, machines: list[Machine], limit: int, policy: Policy, *, rollback: bool = False) -> None:
         self.now = EPOCH
+        self.behind = timedelta(0)  # how far the engine's clock has been set back
         self.machines = {machine.name: machine for machine in machines}
         self.limit = limit
         self.policy = policy
@@ -84,6 +89,11 @@ class ModelPool:
     # --- What the planner is told ---
 
     @property
+    def clock(self) -> datetime:
+        """The time as the engine has it: what it writes into tags, and what it plans by."""
+        return self.now - self.behind
+
+    @property
     def target(self) -> Target:
         """The rollout, as the pool's own tags tell it."""
         return Target(
@@ -102,15 +112,17 @@ class ModelPool:
     def look(self, missing: frozenset[str] = frozenset()) -> Snapshot:
         """What Azure shows; `missing` registrations are left out, as from a list that was cut short."""
         hosts = tuple(self._host(machine, machine.name not in missing) for machine in self.machines.values())
-        return Snapshot(self.now, Pool("/pools/model", self.limit, "BreadthFirst", "Pooled"), hosts)
+        pool = Pool("/pools/model", self.limit, "BreadthFirst", "Pooled")
+        in_time = all(host.last_heartbeat is None or host.last_heartbeat - self.clock <= CLOCK_SKEW for host in hosts)
+        return Snapshot(self.clock, pool, hosts, complete=in_time, problem="" if in_time else "the clock is behind")
 
     def plan(self, snapshot: Snapshot | None = None) -> Plan:
         """The planner's answer to what Azure shows now; where it asks how sign-in goes, it is told that all is well."""
         seen = snapshot or self.look()
-        asked = plan(seen, self.target, self.policy, self.now).to_judge
+        asked = plan(seen, self.target, self.policy, self.clock).to_judge
         if asked:
             self._judge(asked)
-        return plan(seen, self.target, self.policy, self.now)
+        return plan(seen, self.target, self.policy, self.clock)
 
     def _judge(self, names: tuple[str, ...]) -> None:
         least = timedelta(minutes=self.policy.min_ready_minutes + self.policy.wave_bake_minutes)
@@ -227,6 +239,7 @@ class ModelPool:
             Kind.FORGET_EMPTY: self._forget_empty,
             Kind.NOTE_UNWELL: self._note_unwell,
             Kind.WARN: self._warn,
+            Kind.REMIND: self._remind,
             Kind.SIGN_OUT: self._sign_out,
             Kind.REMOVE_FROM_POOL: self._remove,
             Kind.DEALLOCATE: self._deallocate,
@@ -285,7 +298,9 @@ class ModelPool:
         )
         if self.last_failure is not None:
             pause = min(self.policy.retry_minutes * 2 ** (self.failures - 1), 60)
-            assert self.now - self.last_failure >= timedelta(minutes=pause), f"{name} is tried too soon after a failure"
+            assert self.clock - self.last_failure >= timedelta(minutes=pause), (
+                f"{name} is tried too soon after a failure"
+            )
 
     def _open_wave(self, since: int, rest: int) -> int:
         bounds = [-(-rest * share // 100) for share in self.policy.waves]
@@ -298,7 +313,7 @@ class ModelPool:
         return tags.RETIRED_AT not in machine.tags and tags.KEEP not in machine.tags
 
     def _check(self, machine: Machine, _: Action) -> None:
-        machine.tags[tags.CHECKED_AT if machine.fate == "good" else tags.FAILED] = tags.format_time(self.now)
+        machine.tags[tags.CHECKED_AT if machine.fate == "good" else tags.FAILED] = tags.format_time(self.clock)
         machine.proven_from = self.now
 
     def _open(self, machine: Machine, _: Action) -> None:
@@ -309,13 +324,13 @@ class ModelPool:
         machine.open = True
 
     def _note_unwell(self, machine: Machine, _: Action) -> None:
-        machine.tags[tags.UNWELL_AT] = tags.format_time(self.now)
+        machine.tags[tags.UNWELL_AT] = tags.format_time(self.clock)
         machine.proven_from = self.now
 
     def _in_window(self) -> bool:
         """The one window that the tests use: four hours from the beginning of each of their days."""
         closed = self.policy.release_method == "scheduled" and self.policy.windows
-        return not closed or (self.now - EPOCH) % timedelta(days=1) < timedelta(hours=4)
+        return not closed or (self.clock - EPOCH) % timedelta(days=1) < timedelta(hours=4)
 
     def _drain(self, machine: Machine, _: Action) -> None:
         if machine.name in self.frozen:
@@ -324,7 +339,7 @@ class ModelPool:
             assert proven, f"{machine.name} drains before a new host serves"
             if machine.open:
                 machine.tags.pop(tags.WAS_DRAINED, None)
-            machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.now))
+            machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.clock))
             machine.drained_at = machine.drained_at or self.now
         machine.open = False
 
@@ -336,17 +351,28 @@ class ModelPool:
             machine.tags.pop(tag, None)
 
     def _note_empty(self, machine: Machine, _: Action) -> None:
-        machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.now)
+        machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.clock)
 
     def _forget_empty(self, machine: Machine, _: Action) -> None:
         machine.tags.pop(tags.EMPTY_SINCE, None)
 
     def _warn(self, machine: Machine, action: Action) -> None:
         self._users_may_be_moved(action)
-        machine.tags[tags.WARNED_AT] = tags.format_time(self.now)
+        machine.tags[tags.WARNED_AT] = tags.format_time(self.clock)
         machine.tags[tags.WARNED_SESSIONS] = tags.ids_value(user.name for user in machine.users)
         for user in machine.users:
             user.warned = user.warned or self.now
+
+    def _remind(self, machine: Machine, action: Action) -> None:
+        self._users_may_be_moved(action)
+        least = timedelta(minutes=self.policy.warn_again_minutes)
+        for user in machine.users:
+            if user.name in action.sessions:
+                last = user.reminded or user.warned
+                assert last is not None, f"{user.name} is reminded of what nobody told them"
+                assert self.now - last >= least, f"{user.name} is told again after {self.now - last}"
+                user.reminded = self.now
+        machine.tags[tags.REMINDED_AT] = tags.format_time(self.clock)
 
     def _sign_out(self, machine: Machine, action: Action) -> None:
         self._users_may_be_moved(action)
@@ -368,7 +394,7 @@ class ModelPool:
         assert self.policy.release_method != "opportunistic", f"I2: {action} under opportunistic release"
         start = self.policy.scheduled_start
         if self.policy.release_method == "scheduled" and start is not None:
-            assert self.now >= start, f"{action} before its time"
+            assert self.clock >= start, f"{action} before its time"
         assert self._in_window(), f"{action} outside the maintenance window"
         assert not any(m.open for m in self.of_pool_outdated()), f"I3: {action} while an outdated host takes users"
 
@@ -389,14 +415,14 @@ class ModelPool:
 
     def _mark_retired(self, machine: Machine, action: Action) -> None:
         assert machine.power == "deallocated", f"{action} while it runs"
-        machine.tags[tags.RETIRED_AT] = tags.format_time(self.now)
+        machine.tags[tags.RETIRED_AT] = tags.format_time(self.clock)
 
     def _delete_failed(self, machine: Machine, action: Action) -> None:
         assert machine.name not in self.frozen, f"I5: {action} on a host that this rollout did not make"
         assert tags.BACK not in machine.tags, f"I11: {action} on a host that is the way back"
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         self.failures += 1
-        self.last_failure = self.now
+        self.last_failure = self.clock
         self.spent.append(machine.name)
         machine.registered = machine.open = False
         machine.provisioning = "Deleting"
@@ -405,7 +431,10 @@ class ModelPool:
     def _start(self, machine: Machine, _: Action) -> None:
         for mark in (tags.RETIRED_AT, tags.CHECKED_AT, tags.UNWELL_AT, tags.DRAINED_AT, tags.EMPTY_SINCE):
             machine.tags.pop(mark, None)
-        machine.tags |= {tags.BACK: tags.frozen_value(REFRESH, machine.vm_id), tags.BACK_AT: tags.format_time(self.now)}
+        machine.tags |= {
+            tags.BACK: tags.frozen_value(REFRESH, machine.vm_id),
+            tags.BACK_AT: tags.format_time(self.clock),
+        }
         machine.power, machine.proven_from = "running", None
         machine.heard = self.now
 
@@ -416,12 +445,12 @@ class ModelPool:
     def _give_up(self, machine: Machine, action: Action) -> None:
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         self.failures += 1
-        self.last_failure = self.now
+        self.last_failure = self.clock
         self.spent.append(machine.name)
         machine.registered = machine.open = False
         machine.power = "deallocated"
         machine.tags.pop(tags.BACK)
-        machine.tags |= {tags.FAILED: action.reason, tags.RETIRED_AT: tags.format_time(self.now)}
+        machine.tags |= {tags.FAILED: action.reason, tags.RETIRED_AT: tags.format_time(self.clock)}
 
 
 def retained_machine(number: int, fate: str = "good") -> Machine:

@@ -750,3 +750,8 @@ def test_a_file_that_could_not_be_placed_is_refused_with_the_reason(refused: Ref
 def test_more_scripts_than_find_room_on_a_machine_are_refused(refused: Refusal) -> None:
     many = "".join(f"  - {{name: s{number:02}, script: guest/apps.ps1}}\n" for number in range(15))
     assert "has 16 steps that run a script, and 15 find room" in refused(("publish:", many + "publish:"))
+
+
+def test_a_reminder_after_the_sign_out_is_refused(refused: Refusal) -> None:
+    said = refused(("max_surge: 2", "max_surge: 2\n  warn_minutes: 10\n  warn_again_minutes: 10"))
+    assert "rollout.warn_again_minutes: is 10, and people are signed out after 10" in said

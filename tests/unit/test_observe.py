@@ -195,6 +195,17 @@ def test_lists_that_contradict_each_other_make_the_snapshot_incomplete() -> None
     assert "desk-07" in snapshot.problem
 
 
+def test_a_heartbeat_from_the_future_makes_the_snapshot_incomplete_since_our_clock_is_behind() -> None:
+    early, late = registration("desk-01", "guid-1"), registration("desk-01", "guid-1")
+    early["properties"]["lastHeartBeat"] = f"{EPOCH + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+    late["properties"]["lastHeartBeat"] = f"{EPOCH + timedelta(minutes=90):%Y-%m-%dT%H:%M:%SZ}"
+    machines = (vm("desk-01", "guid-1"),)
+    assert seen(vms=machines, hosts=(early,))[0].complete
+    snapshot, _ = seen(vms=machines, hosts=(late,))
+    assert not snapshot.complete
+    assert "this machine's clock is 90 minutes behind Azure's" in snapshot.problem
+
+
 def test_a_failure_that_needs_a_person_is_raised() -> None:
     with pytest.raises(AzureFailure, match="role in deployments"):
         seen(vms_answer=refusal(403, "AuthorizationFailed"))

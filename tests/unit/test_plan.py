@@ -395,6 +395,41 @@ def test_under_immediate_release_users_are_warned_once_every_outdated_host_drain
     assert told(every, Kind.WARN) == ["b", "a"]
 
 
+def warned(minutes_ago: float, **tagged: str) -> Host:
+    """An outdated host with two users who were warned so long ago."""
+    return drained("a", users=2, tagged={tags.WARNED_AT: stamp(minutes_ago), **tagged})
+
+
+@pytest.mark.parametrize(
+    ("host", "kind", "next_in"),
+    [
+        (warned(4), None, 1),
+        (warned(5), Kind.REMIND, None),
+        (warned(8, **{tags.REMINDED_AT: stamp(3)}), None, 2),
+        (warned(10, **{tags.REMINDED_AT: stamp(5)}), Kind.REMIND, None),
+        (warned(14, **{tags.REMINDED_AT: stamp(4)}), None, 1),
+        (warned(15, **{tags.REMINDED_AT: stamp(5)}), Kind.SIGN_OUT, None),
+        (warned(4, **{tags.REMINDED_AT: stamp(60)}), None, 1),
+    ],
+    ids=[
+        "too soon",
+        "in time",
+        "lately reminded",
+        "again",
+        "the sign-out is near",
+        "over",
+        "reminded of an earlier one",
+    ],
+)
+def test_a_warning_is_repeated_as_often_as_the_image_set_says_until_the_sign_out(
+    host: Host, kind: Kind | None, next_in: int | None
+) -> None:
+    policy = replace(IMMEDIATE, warn_minutes=15, warn_again_minutes=5)
+    result = decide(host, serving("n"), policy=policy)
+    assert [action.kind for action in result.actions] == ([kind] if kind else [])
+    assert result.until == (EPOCH + timedelta(minutes=next_in) if next_in is not None else None)
+
+
 def test_those_who_were_warned_are_signed_out_when_their_minutes_are_over() -> None:
     warned_4 = decide(drained("a", users=2, tagged={tags.WARNED_AT: stamp(4)}), serving("n"), policy=IMMEDIATE)
     assert kinds(warned_4) == set()

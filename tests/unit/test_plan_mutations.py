@@ -216,7 +216,7 @@ MUTATIONS = [
     Mutation(
         "waves",
         plan,
-        "if self.used < bound:",
+        "if len(self.used) < bound:",
         "if False:",
         test_plan.test_a_wave_waits_for_its_last_host_to_serve,
     ),
@@ -260,7 +260,7 @@ MUTATIONS = [
     Mutation(
         "the next wave waits for sign-in to go well",
         plan,
-        "if self.used < bound:",
+        "if len(self.used) < bound:",
         "if len(self.proven) < bound:",
         test_plan.test_the_next_wave_does_not_open_before_sign_in_to_the_one_before_was_seen_to_go_well,
     ),

@@ -1,8 +1,8 @@
 """What must always hold, on pools, policies and misfortunes that nobody thought of.
 
 `PoolLives` lets hypothesis run a rollout of a small pool while users come and go, hosts die, sleep and come back, lists come back cut
-short, people keep, hold and re-open hosts, and the engine crashes between two actions. Every action is checked against the truth
-by `tests/support/model_pool.py`. When it has had its way the faults end, and the rollout must end too.
+short, people keep, hold and re-open hosts, the engine's clock is set back, and the engine crashes between two actions. Every action is
+checked against the truth by `tests/support/model_pool.py`. When it has had its way the faults end, and the rollout must end too.
 """
 
 import os
@@ -31,6 +31,7 @@ policies = st.builds(
     surge=st.integers(1, 3),
     floor_percent=st.sampled_from([0, 50, 80, 100]),
     warn_minutes=st.sampled_from([0, 5, 15]),
+    warn_again_minutes=st.sampled_from([0, 4]),
     settle_minutes=st.sampled_from([0, 5]),
     min_drain_minutes=st.sampled_from([0, 15]),
     min_ready_minutes=st.sampled_from([0, 2, 15]),
@@ -128,6 +129,10 @@ class PoolLives(RuleBasedStateMachine):
     def time_passes_without_the_engine(self, minutes: int) -> None:
         self.pool.pass_time(minutes)
 
+    @rule(minutes=st.sampled_from([1, 20, 90]))
+    def the_engines_clock_is_set_back(self, minutes: int) -> None:
+        self.pool.behind += timedelta(minutes=minutes)
+
     @rule(pick=any_machine)
     def somebody_signs_in(self, pick: int) -> None:
         open_hosts = [m for m in self.pool.machines.values() if m.serves]
@@ -207,7 +212,7 @@ class PoolLives(RuleBasedStateMachine):
         for unfit in (
             replace(whole, complete=False),
             replace(whole, hosts=()),
-            replace(whole, taken_at=self.pool.now - timedelta(minutes=6)),
+            replace(whole, taken_at=self.pool.clock - timedelta(minutes=6)),
         ):
             answer = self.pool.plan(unfit)
             assert not answer.actions, f"I4: {answer.actions}"
@@ -232,18 +237,18 @@ class PoolLives(RuleBasedStateMachine):
         look = self.pool.look()
         answer = self.pool.plan(look)
         assert answer == self.pool.plan(look)
-        if not self.pool.machines or not any(m.registered for m in self.pool.machines.values()):
+        if self.pool.behind or not any(m.registered for m in self.pool.machines.values()):
             return
         assert set(answer.notes) == set(self.pool.machines)
         assert all(note.state and note.reason for note in answer.notes.values())
         assert all(action.reason for action in answer.actions)
         assert answer.actions or answer.done or answer.halted or answer.waiting_for
-        assert answer.until is None or answer.until > self.pool.now
+        assert answer.until is None or answer.until > self.pool.clock
 
     @precondition(lambda self: hasattr(self, "pool"))
     @invariant()
     def a_hold_leads_to_nothing_destructive(self) -> None:
-        held = plan(self.pool.look(), replace(self.pool.target, hold="Ann"), self.pool.policy, self.pool.now)
+        held = plan(self.pool.look(), replace(self.pool.target, hold="Ann"), self.pool.policy, self.pool.clock)
         outdated = {a.host for a in held.actions if a.kind in DESTRUCTIVE} & set(self.pool.frozen)
         assert held.halted or not outdated
         assert not held.done
@@ -253,7 +258,7 @@ class PoolLives(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         pool = self.pool
-        pool.hold, pool.next_fates = None, []
+        pool.hold, pool.next_fates, pool.behind = None, [], timedelta(0)
         for machine in pool.machines.values():
             machine.alive = True
             while machine.users:
