@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from evergold import tags
 from simulator.cloud import Cloud
 from simulator.kernel.world import Event
 from simulator.news import MachineRunning, SessionChanged, UserWarned
-from simulator.session_hosts import Pool
+from simulator.session_hosts import Pool, SessionHost
 
 WORKS_MINUTES, AWAY_MINUTES, PAUSES_MINUTES = (4.0, 25.0), (2.0, 25.0), (3.0, 15.0)
 BACK_AFTER_S = (20.0, 120.0)
@@ -84,6 +85,33 @@ class Crowd:
         person.working = False
         self._desktop.leave(self._pool, person.name)
         self._later(person, self._dice.uniform(*BACK_AFTER_S), self._come)
+
+
+class Opener:
+    """Somebody who takes hosts out of drain mode that a rollout has put into it; and who, when asked at last, drains them."""
+
+    def __init__(self, cloud: Cloud, pool: Pool, *, times: int, until: datetime) -> None:
+        self._cloud, self._world, self._pool = cloud, cloud.world, pool
+        self._dice = cloud.world.chance("opener")
+        left = (until - cloud.world.now).total_seconds()
+        for _ in range(times):
+            self._world.after(self._dice.uniform(300, max(left, 301)), self._open)
+        if times:
+            self._world.after(max(left, 301) + 1800, self._drain)
+
+    def _of_ours(self, tag: str) -> list[SessionHost]:
+        """Hosts of the pool that bear a tag of the rollout."""
+        found = ((host, self._cloud.compute.find(host.vm)) for host in self._pool.hosts.values())
+        return [host for host, machine in found if machine is not None and tag in machine.tags]
+
+    def _open(self) -> None:
+        for host in self._of_ours(tags.DRAINED_AT):
+            host.allow_new_session = True
+
+    def _drain(self) -> None:
+        for host in self._of_ours(tags.REOPENED_AT):
+            host.allow_new_session = False
+        self._world.after(1800, self._drain)
 
 
 class Misfortune:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,7 @@ from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
 from simulator.machines import Machine
 from simulator.scenario import Client, Durations, Promises, Scenario, Subnet, Version, load
-from tests.storm.crowd import Crowd, Misfortune
+from tests.storm.crowd import Crowd, Misfortune, Opener
 from tests.storm.weather import Climate, Weather
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.simulated import NETWORKS, SECRET_VARIABLE, Killed, Wire, environment_of, small_image_set
@@ -76,6 +76,7 @@ class Plan:
     deaths_of_ours: tuple[tuple[int, float], ...]  # after so many writes, for so many minutes
     rival_after: float | None
     real_logs: bool
+    openings: int  # how often somebody opens a host that the rollout has drained
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def plan_of(seed: int) -> Plan:
         start = dice.uniform(0, minutes * 60)
         spells.append((start, start + dice.choice((20, 120, 600, 1500))))
     create = dice.choice(("", "", "", "1:AllocationFailed", "2:OSProvisioningTimedOut", "1:OSProvisioningClientError"))
-    return Plan(
+    plan = Plan(
         seed=seed,
         hosts=hosts,
         limit=limit,
@@ -144,7 +145,12 @@ def plan_of(seed: int) -> Plan:
         ),
         rival_after=dice.uniform(1, minutes) if dice.random() < 0.2 else None,
         real_logs=seed % 16 == 0,
+        openings=0,
     )
+    # Thrown last, so that what was there before is as it was.
+    later = {"warn_again_minutes": dice.choice((0, 0, 1)), "wave_bake_minutes": dice.choice((0, 5, 15))}
+    openings = dice.choice((0, 0, 1, 4)) if plan.rollout["release_method"] == "opportunistic" else 0
+    return replace(plan, rollout={**plan.rollout, **later}, openings=openings)
 
 
 def run(seed: int) -> Outcome:
@@ -217,6 +223,7 @@ class _Storm:
         self.cloud.watch.populate()
         Crowd(self.cloud, self.pool, self.plan.people, self.plan.staying, self.until)
         Misfortune(self.cloud, self.pool, deaths=self.plan.deaths, mute=self.plan.mute, until=self.until)
+        Opener(self.cloud, self.pool, times=self.plan.openings, until=self.until)
 
     @property
     def image_set(self) -> ImageSet:
