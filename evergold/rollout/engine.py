@@ -124,11 +124,14 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
             async with beside() as checks:
                 return await _loop(begun, held, report, hold, checks)
         except BaseException:
-            await _put_back(begun)
+            # A rollout that lost its lease (Azure did not answer for so long) leaves the hosts to whoever has it now.
+            if await lease.still_ours(place.azure, place.pool_id, held):
+                await _put_back(begun)
             raise
     finally:
-        await scaling.put_back(place)
-        await lease.release(place.azure, place.pool_id, held)
+        if await lease.still_ours(place.azure, place.pool_id, held):
+            await scaling.put_back(place)
+            await lease.release(place.azure, place.pool_id, held)
 
 
 async def _begin(place: Place) -> Place:

@@ -6,12 +6,16 @@ Host pools have no ETag, so two writers could meet, and what is read of one may 
 longer than that that nobody has it, reads it back after a moment (the last one written wins), and looks at every tick whether it is theirs.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evergold import tags
+from evergold.azure import AzureFailure
 from evergold.azure.bundle import Azure
 from evergold.azure.ids import ResourceId
+
+log = logging.getLogger("evergold.rollout")
 
 LEASE_MINUTES = 10
 # Longer than Azure is seen to answer a read with what was before the last write.
@@ -48,7 +52,7 @@ async def take(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lea
     """Takes the pool's lease, or keeps the one this holder has. Raises LeaseHeldError; nothing else has been changed then."""
     held = await _read(azure, pool)
     _refuse_foreign(held, holder, azure.clock.now(), pool)
-    if held is None or held.holder != holder:
+    if held is None or held.holder != holder or held.until <= azure.clock.now():
         await azure.clock.sleep(OLDEST_READ_S)
         _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
     lease = await _write(azure, pool, refresh, holder)
@@ -59,10 +63,28 @@ async def take(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lea
 
 async def keep(azure: Azure, pool: ResourceId, lease: Lease) -> Lease:
     """Renews the lease when half its time is over. Raises LeaseHeldError where somebody else has it now."""
-    if lease.until - azure.clock.now() > timedelta(minutes=LEASE_MINUTES / 2):
+    left = lease.until - azure.clock.now()
+    if left > timedelta(minutes=LEASE_MINUTES / 2):
         return lease
+    if left <= timedelta(0):
+        return await take(azure, pool, lease.refresh, lease.holder)
     _refuse_foreign(await _read(azure, pool), lease.holder, azure.clock.now(), pool)
     return await _write(azure, pool, lease.refresh, lease.holder)
+
+
+async def still_ours(azure: Azure, pool: ResourceId, lease: Lease) -> bool:
+    """Whether this holder may still change the pool's hosts; where its lease has run out and nobody took it, it is taken again.
+
+    For the way out of a rollout, so it does not raise: where nobody can tell, the answer is no.
+    """
+    try:
+        seen = await _read(azure, pool)
+        if seen is None or seen.holder != lease.holder or seen.until <= azure.clock.now():
+            await take(azure, pool, lease.refresh, lease.holder)
+    except (LeaseHeldError, AzureFailure) as problem:
+        log.error("%s: nothing is put back on the way out: %s", pool.name, problem)
+        return False
+    return True
 
 
 def refuse_another(seen: str | None, lease: Lease, now: datetime, pool: ResourceId) -> None:

@@ -79,6 +79,22 @@ def test_every_host_is_replaced_and_nobody_is_signed_out() -> None:
     simulated(body, **world())
 
 
+def test_a_rollout_that_lost_its_lease_leaves_the_hosts_to_whoever_has_it() -> None:
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(rolled_out(world))
+        await until_drained(world, rollout)
+        pool = next(iter(world.cloud.desktop.pools.values()))
+        until = tags.format_time(world.azure.clock.now() + timedelta(hours=5))
+        pool.tags[tags.LEASE] = f"office-2|another|{until}"
+        drained = old_hosts(world)
+        with pytest.raises(lease.LeaseHeldError):
+            await rollout
+        assert old_hosts(world) == drained
+        assert pool.tags[tags.LEASE].startswith("office-2|another|")
+
+    simulated(body, **world())
+
+
 def test_a_host_that_somebody_keeps_opening_is_drained_twice_and_then_waited_for() -> None:
     waits: list[str] = []
 
