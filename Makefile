@@ -28,7 +28,7 @@ soak: $(VENV)/.dev ## what takes too long for every day: a death after each writ
 	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py tests/simulated/test_reprovision.py tests/simulated/test_cloud_pc_storm.py tests/storm
 
 bench: $(VENV)/.dev ## ratios, each measured in one run
-	for each in plan_speed makespan azure_calls engine_load; do $(BIN)/python -m bench.$$each || exit 1; done
+	for each in plan_speed makespan azure_calls engine_load prefect_overhead; do $(BIN)/python -m bench.$$each || exit 1; done
 
 lock: ## new lock files from pyproject.toml (needs uv)
 	$(UV_COMPILE) --upgrade --extra simulator --group build -o requirements.txt

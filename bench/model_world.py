@@ -6,11 +6,12 @@ evening. Steps that the engine takes begin at one of its ticks, as they really d
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from evergold import tags
-from evergold.rollout.model import Action, Host, Kind, Policy, Pool, Session, Snapshot, Target
+from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
 from evergold.rollout.plan import plan
 from simulator.desktop import HANDSHAKE_S
 from simulator.scenario import Durations
@@ -70,8 +71,11 @@ class Machine:
 class ModelWorld:
     """The pool, moved by the planner."""
 
-    def __init__(self, times: list[Times], policy: Policy) -> None:
-        self.policy = policy
+    def __init__(
+        self, times: list[Times], policy: Policy, watch: Callable[[datetime, Snapshot, Plan], None] | None = None
+    ) -> None:
+        """`watch` is shown every turn."""
+        self.policy, self._watch = policy, watch
         self.now = 0.0
         self._new_times = list(reversed(times))
         self.target = Target(REFRESH, NEW, len(times), "new")
@@ -84,7 +88,10 @@ class ModelWorld:
         """Rolls out; returns the minutes that it took."""
         while True:
             moment = self._moment(self.now)
-            decided = plan(self.look(), self.target, self.policy, moment)
+            seen = self.look()
+            decided = plan(seen, self.target, self.policy, moment)
+            if self._watch is not None:
+                self._watch(moment, seen, decided)
             if decided.done:
                 return self.now / 60
             assert not decided.halted, decided.halted

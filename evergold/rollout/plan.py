@@ -282,6 +282,13 @@ class View:
         standing = len(self.left) + len(self.fresh) + len(self.others)
         return self.target.size + self.policy.surge - standing
 
+    @property
+    def has_more_to_come(self) -> bool:
+        """Whether a new host is on its way to serving, or may be made now."""
+        if any(not is_checked(host) or not host.allow_new_session for host in self.good):
+            return True
+        return self.may_begin and not self.must_pause and min(self.allowed - len(self.good), self.room) > 0
+
     @cached_property
     def canary_serves(self) -> bool:
         """Whether this version has proven itself: elsewhere, or by a host here that has passed its checks and serves."""
@@ -476,6 +483,7 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
     if view.target.canary_only or view.too_early:
         return
     yield from _retire(view)
+    yield from _open_reserves(view)
     if view.is_outside:
         yield from _give_back(view)
     elif view.canary_serves:
@@ -628,6 +636,24 @@ def _is_reserve(host: Host, view: View) -> bool:
     """Whether a drained host is worth keeping: other hosts died, the floor is broken, and this one could serve again."""
     never_ours = tags.WAS_DRAINED in host.tags  # nobody here will open it
     return not never_ours and view.capacity < view.floor and is_usable(host, view.policy, view.now)
+
+
+def _open_reserves(view: View) -> Iterable[Action]:
+    """Drained hosts serve again where the pool is below its floor and no new host is on its way, or can be: else nobody would ever move.
+
+    Not once users were told that they are moved: whoever signed in to such a host would be moved a second time.
+    """
+    missing = view.floor - view.capacity
+    if missing <= 0 or view.has_more_to_come or any(_is_warned(host) for host in view.outdated):
+        return
+    for host in view.left:
+        # Nothing else is planned for it at the same time.
+        at_rest = (tags.EMPTY_SINCE in host.tags) == is_empty(host)
+        if missing > 0 and host.registered and is_draining(host) and at_rest and _is_reserve(host, view):
+            missing -= view.limit
+            yield Action(
+                Kind.UNDRAIN, host.name, "the pool is below its capacity floor, and no other host is on its way"
+            )
 
 
 def _drain(view: View) -> Iterable[Action]:

@@ -88,10 +88,13 @@ class Crowd:
 
 
 class Opener:
-    """Somebody who takes hosts out of drain mode that a rollout has put into it; and who, when asked at last, drains them."""
+    """Somebody who takes hosts out of drain mode that a rollout has put into it; and who, when asked at last, drains them.
 
-    def __init__(self, cloud: Cloud, pool: Pool, *, times: int, until: datetime) -> None:
-        self._cloud, self._world, self._pool = cloud, cloud.world, pool
+    Hosts of `shut`, by vmId, are left as they are: they were in drain mode before anybody came.
+    """
+
+    def __init__(self, cloud: Cloud, pool: Pool, shut: set[str], *, times: int, until: datetime) -> None:
+        self._cloud, self._world, self._pool, self._shut = cloud, cloud.world, pool, shut
         self._dice = cloud.world.chance("opener")
         left = (until - cloud.world.now).total_seconds()
         for _ in range(times):
@@ -102,7 +105,8 @@ class Opener:
     def _of_ours(self, tag: str) -> list[SessionHost]:
         """Hosts of the pool that bear a tag of the rollout."""
         found = ((host, self._cloud.compute.find(host.vm)) for host in self._pool.hosts.values())
-        return [host for host, machine in found if machine is not None and tag in machine.tags]
+        ours = (host for host, machine in found if machine is not None and tag in machine.tags)
+        return [host for host in ours if host.vm_id not in self._shut]
 
     def _open(self) -> None:
         for host in self._of_ours(tags.DRAINED_AT):

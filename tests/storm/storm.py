@@ -218,12 +218,13 @@ class _Storm:
         for host in hosts[: self.plan.kept]:
             self.first[host.vm_id].tags[tags.KEEP] = "Ada is debugging"
             self.cloud.watch.protected.add(host.vm_id)
-        for host in hosts[1 : 1 + self.plan.was_drained]:
+        shut = hosts[1 : 1 + self.plan.was_drained]
+        for host in shut:
             host.allow_new_session = False
         self.cloud.watch.populate()
         Crowd(self.cloud, self.pool, self.plan.people, self.plan.staying, self.until)
         Misfortune(self.cloud, self.pool, deaths=self.plan.deaths, mute=self.plan.mute, until=self.until)
-        Opener(self.cloud, self.pool, times=self.plan.openings, until=self.until)
+        Opener(self.cloud, self.pool, {host.vm_id for host in shut}, times=self.plan.openings, until=self.until)
 
     @property
     def image_set(self) -> ImageSet:

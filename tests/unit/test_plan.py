@@ -430,6 +430,26 @@ def test_a_warning_is_repeated_as_often_as_the_image_set_says_until_the_sign_out
     assert result.until == (EPOCH + timedelta(minutes=next_in) if next_in is not None else None)
 
 
+def test_below_the_floor_drained_hosts_serve_again_where_nothing_else_can_come() -> None:
+    policy = Policy(floor_percent=100, surge=1)
+    hosts = (vacated("a"), drained("b", users=1), old("c"), serving("n"))
+    stuck = decide(*hosts, serving("m"), size=4, policy=policy)
+    assert told(stuck, Kind.UNDRAIN) == ["a"]
+    coming = decide(*hosts, new("m"), size=4, policy=policy)
+    assert told(coming, Kind.UNDRAIN) == []
+    roomy = decide(*hosts, serving("m"), size=4, policy=replace(policy, surge=2))
+    assert (told(roomy, Kind.UNDRAIN), len(told(roomy, Kind.CREATE))) == ([], 1)
+
+
+def test_nobody_who_may_be_moved_lands_on_a_host_that_serves_again() -> None:
+    told_already = drained("b", users=1, tagged={tags.WARNED_AT: stamp(1)})
+    policy = replace(IMMEDIATE, floor_percent=100, surge=1)
+    result = decide(
+        vacated("a"), told_already, drained("c", users=1), serving("n"), serving("m"), size=4, policy=policy
+    )
+    assert told(result, Kind.UNDRAIN) == []
+
+
 def test_those_who_were_warned_are_signed_out_when_their_minutes_are_over() -> None:
     warned_4 = decide(drained("a", users=2, tagged={tags.WARNED_AT: stamp(4)}), serving("n"), policy=IMMEDIATE)
     assert kinds(warned_4) == set()
