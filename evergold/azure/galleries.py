@@ -14,7 +14,7 @@ from typing import Any
 from azure.mgmt.compute import models
 from azure.mgmt.compute.aio import ComputeManagementClient
 
-from evergold.azure.compute import merged
+from evergold.azure.compute import PurchasePlan, merged
 from evergold.azure.errors import explaining, found, gone, raise_failed
 from evergold.azure.pipeline import Polling, wait_until
 from evergold.clock import Clock
@@ -145,6 +145,14 @@ class Galleries:
             "read the image definition",
             str(definition),
         )
+
+    async def purchase_plan(self, definition: Definition) -> PurchasePlan | None:
+        """The plan that images of the definition are sold under, which each machine made from them has to name; None where they are not."""
+        image = await self.get_definition(definition)
+        plan = image.properties.purchase_plan if image is not None and image.properties else None
+        if plan is None or not (plan.publisher and plan.product and plan.name):
+            return None
+        return PurchasePlan(plan.publisher, plan.product, plan.name)
 
     async def list_definitions(self, resource_group: str, gallery: str) -> list[models.GalleryImage]:
         """Every image definition of the gallery, with its tags."""

@@ -8,6 +8,7 @@ tried once.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
@@ -35,7 +36,8 @@ async def ensure_boots(azure: Azure, image_set: ImageSet, refresh: Refresh, cand
     machine = Machine(image_set.build.resource_group, refresh.boot_name, image_set.location)
     await ensure_machine_removed(azure, image_set, refresh, machine.name)
     try:
-        await azure.compute.create_vm(_spec(azure, image_set, refresh, candidate))
+        plan = await azure.galleries.purchase_plan(definition_of(image_set))
+        await azure.compute.create_vm(replace(_spec(azure, image_set, refresh, candidate), plan=plan))
         await _until_agent_answers(azure, machine)
         facts = await ensure_fresh_step(
             azure, machine, Step("boot", "guest/boot.ps1", timeout_minutes=BOOT_MINUTES, tags=refresh.tags)

@@ -426,11 +426,8 @@ async def _source(
         return await ensure_copy_disk(azure, image_set, refresh)
     if source.startswith("/"):
         version = ResourceId.parse(source)
-        of = await azure.galleries.get_definition(
-            Definition(version.resource_group, version.names[0], version.names[1])
-        )
-        bought = of.properties.purchase_plan if of is not None and of.properties else None
-        return GalleryImage(source), _plan(bought.publisher, bought.product, bought.name) if bought else None
+        definition = Definition(version.resource_group, version.names[0], version.names[1])
+        return GalleryImage(source), await azure.galleries.purchase_plan(definition)
     image = MarketplaceImage(*source.split(":"))
     found = await azure.compute.get_marketplace_image(image_set.location, image)
     plan = found.properties.plan if found is not None and found.properties else None

@@ -31,6 +31,7 @@ from evergold.images.guest import (
     new_password,
     standing,
 )
+from evergold.images.refresh import definition_of
 
 HostStep = Literal["begun", "under way", "done"]
 
@@ -170,7 +171,8 @@ async def create_host(
 ) -> bool:
     """Asks for the machine of a new host; False where one of that name is there already, which is left untouched."""
     spec = host_spec(azure, image_set, pool, name, version_id, refresh)
-    return await azure.compute.begin_create_vm(replace(spec, tags={**spec.tags, **more_tags}))
+    plan = await azure.galleries.purchase_plan(definition_of(image_set))
+    return await azure.compute.begin_create_vm(replace(spec, tags={**spec.tags, **more_tags}, plan=plan))
 
 
 async def advance_host(azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str) -> None:

@@ -35,10 +35,10 @@ class Hands:
         come = {each for each in new if there[each].registered and not _is_ours(there[each], target)}
         changed = gone | come
         sure = changed & self._doubted
-        for each in sure & gone:
-            self._tell(self._known[each].name, "is gone", now)
-        for each in sure & come:
-            self._tell(there[each].name, "has come into the pool", now)
+        for name in sorted(self._known[each].name for each in sure & gone):
+            self._tell(name, "is gone", now)
+        for name in sorted(there[each].name for each in sure & come):
+            self._tell(name, "has come into the pool", now)
         self._doubted = changed - sure
         doubtful = {each: self._known[each] for each in self._doubted & gone}
         self._known = {**{each: host for each, host in there.items() if each not in self._doubted}, **doubtful}

@@ -10,6 +10,7 @@ from evergold.images.boot_test import ensure_boots
 from evergold.images.guest import StepFailure
 from evergold.images.leftovers import remove_leftovers
 from evergold.images.publish import Candidate
+from simulator.scenario import load
 from tests.support.builds import begun, left_of_builds, versions, whole_build
 from tests.support.simulated import Killed, Simulated, simulated, small_image_set
 
@@ -71,6 +72,17 @@ def test_one_that_does_not_come_up_is_told_left_for_a_look_and_tried_again_by_th
         assert left_of_builds(world) == []
 
     simulated(body, PLAIN, guest_failures=trouble)
+
+
+def test_an_image_that_is_sold_is_tried_under_its_plan() -> None:
+    definition = load("small").definitions[0].model_copy(update={"plan": "contoso:desk:silver"})
+
+    async def body(world: Simulated) -> None:
+        await whole_build(world)
+        await boots(world)
+        assert tags.BOOTED in (await candidate_of(world)).tags
+
+    simulated(body, PLAIN, definitions=[definition])
 
 
 def test_one_that_did_not_come_up_goes_when_its_time_is_up() -> None:

@@ -79,6 +79,17 @@ def test_every_host_is_replaced_and_nobody_is_signed_out() -> None:
     simulated(body, **world())
 
 
+def test_hosts_from_a_definition_whose_images_are_sold_name_its_plan() -> None:
+    given = world()
+    given["definitions"] = [each.model_copy(update={"plan": "contoso:desk:silver"}) for each in given["definitions"]]
+
+    async def body(world: Simulated) -> None:
+        await rolled_out(world)
+        assert_replaced(world)
+
+    simulated(body, **given)
+
+
 def test_a_rollout_that_lost_its_lease_leaves_the_hosts_to_whoever_has_it() -> None:
     async def body(world: Simulated) -> None:
         rollout = asyncio.create_task(rolled_out(world))
