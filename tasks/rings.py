@@ -117,7 +117,8 @@ async def _refuse_worse_sign_in(
     if found.verdict in ("fail", "unknown"):
         raise RingError(
             f"After its bake time, sign-in to {pool.name} is {found.verdict}: {found.measured} The next ring was not begun. What to do: "
-            f"{found.remedy} Start this run again, and it looks again."
+            f"{found.remedy} When the cause is gone, start this run again: it looks again at the last 24 hours. Where those failures are "
+            "not the image's, raise checks.sign_in_margin_percent in the image set for this once."
         )
 
 
