@@ -20,10 +20,12 @@ from evergold.cloudpc.campaign import TAG, from_tags
 from evergold.cloudpc.model import Campaign
 from evergold.config.models import ImageSet
 from evergold.images.refresh import definition_of
-from evergold.rollout.lease import READ_BACK_AFTER_S, Lease, LeaseHeldError, parse
+from evergold.rollout.lease import Lease, LeaseHeldError, parse
 
 LEASE_TAG = "evergold-cloud-pc-lease"
 LEASE_MINUTES = 150  # looks are up to an hour apart, and it is renewed when half of it is over
+# Long enough for a write that was sent at the same moment to be seen.
+READ_BACK_AFTER_S = 5
 
 
 async def take(azure: Azure, image_set: ImageSet, campaign: Campaign, holder: str) -> Lease:

@@ -60,7 +60,8 @@ class Place:
     """Where a rollout acts: the pool, and what its image set says about it.
 
     `exclusion_tag` keeps the pool's scaling plan away from new hosts until they are opened; "" where the plan has none. With `counting`,
-    failures are counted one after the other: hosts that fail at the same time are written into one tag.
+    failures are counted one after the other: hosts that fail at the same time are written into one tag. `has_lease` tells whether the pool
+    is still this rollout's.
     """
 
     azure: Azure
@@ -70,6 +71,7 @@ class Place:
     target: Target
     exclusion_tag: str = ""
     counting: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
+    has_lease: Callable[[], bool] = field(default=lambda: True, compare=False)
 
     @property
     def pool_id(self) -> ResourceId:
@@ -127,6 +129,8 @@ async def check(place: Place, host: Host, _: Action) -> None:
         raise Deferred(
             f"{host.name}: not ready to serve: " + "; ".join(f"{each.name}: {each.measured}" for each in bad)
         )
+    if not place.has_lease():  # checks go on beside the loop, which may be waiting for Azure meanwhile
+        raise Deferred(f"{host.name}: checked, and the pool may be another rollout's by now")
     await _tag(place, host, {tags.CHECKED_AT: tags.format_time(place.azure.clock.now())})
     log.info("%s: passed its %d checks", host.name, len(checks))
 

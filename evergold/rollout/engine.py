@@ -216,6 +216,7 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
     hands = Hands()
+    place = replace(place, has_lease=lambda: held.until > clock.now())
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
         before, held = held, await lease.keep(place.azure, place.pool_id, held)

@@ -3,10 +3,12 @@
 A lease names the refresh, its holder (a flow run) and the time at which it ends by itself. It lasts while its holder renews it; a
 holder that died blocks the pool for no longer than `LEASE_MINUTES`, and not at all when it is started again under its own name.
 Host pools have no ETag, so two writers could meet, and what is read of one may be a minute old. So whoever takes a lease has seen for
-longer than that that nobody has it, reads it back after a moment (the last one written wins), and looks at every tick whether it is theirs.
+longer than that that nobody has it, writes it at once, reads it back when everybody who saw the same has written (the last one wins), and
+looks at every tick whether it is theirs. That takes three minutes; a run that is started again under its own name has it at once.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,14 +16,15 @@ from evergold import tags
 from evergold.azure import AzureFailure
 from evergold.azure.bundle import Azure
 from evergold.azure.ids import ResourceId
+from evergold.clock import within
 
 log = logging.getLogger("evergold.rollout")
 
 LEASE_MINUTES = 10
 # Longer than Azure is seen to answer a read with what was before the last write.
 OLDEST_READ_S = 65
-# Long enough for a write that was sent at the same moment to be seen.
-READ_BACK_AFTER_S = 5
+# A lease is written within this time of the look that showed nobody to have it, or not at all.
+WRITE_WITHIN_S = 60
 
 
 class LeaseHeldError(Exception):
@@ -49,14 +52,22 @@ def parse(text: str | None) -> Lease | None:
 
 
 async def take(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lease:
-    """Takes the pool's lease, or keeps the one this holder has. Raises LeaseHeldError; nothing else has been changed then."""
+    """Takes the pool's lease, or keeps the one this holder has. Raises LeaseHeldError; nothing else has been changed then.
+
+    One that is new is written soon after it was seen that nobody has it, or not at all: a write that Azure holds up is given up, and all of
+    it begun anew. So whoever saw the same at the same time has written too when it is read back.
+    """
     held = await _read(azure, pool)
     _refuse_foreign(held, holder, azure.clock.now(), pool)
-    if held is None or held.holder != holder or held.until <= azure.clock.now():
+    if held is not None and held.holder == holder and held.until > azure.clock.now():
+        return await _write(azure, pool, refresh, holder)
+    while True:
         await azure.clock.sleep(OLDEST_READ_S)
         _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
-    lease = await _write(azure, pool, refresh, holder)
-    await azure.clock.sleep(READ_BACK_AFTER_S)
+        with suppress(TimeoutError):
+            lease = await within(azure.clock, WRITE_WITHIN_S, _write(azure, pool, refresh, holder))
+            break
+    await azure.clock.sleep(WRITE_WITHIN_S + OLDEST_READ_S)
     _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
     return lease
 
@@ -66,8 +77,14 @@ async def keep(azure: Azure, pool: ResourceId, lease: Lease) -> Lease:
     left = lease.until - azure.clock.now()
     if left > timedelta(minutes=LEASE_MINUTES / 2):
         return lease
-    if left <= timedelta(0):
+    try:
+        return await within(azure.clock, left.total_seconds(), _renewed(azure, pool, lease))
+    except TimeoutError:
+        # It has run out meanwhile, and somebody may have taken it.
         return await take(azure, pool, lease.refresh, lease.holder)
+
+
+async def _renewed(azure: Azure, pool: ResourceId, lease: Lease) -> Lease:
     _refuse_foreign(await _read(azure, pool), lease.holder, azure.clock.now(), pool)
     return await _write(azure, pool, lease.refresh, lease.holder)
 
