@@ -4,7 +4,7 @@
 nobody holds the rollout, and that hosts and users take as long as `Ranges` says. It is what the rules lead to, and no promise.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -72,18 +72,26 @@ def estimate(
     snapshot: Snapshot, target: Target, policy: Policy, now: datetime, ranges: Ranges | None = None
 ) -> Estimate:
     """How long the rollout takes from here, in which order hosts go, and how many users it moves."""
+    return next(found for found in run_ahead(snapshot, target, policy, now, ranges) if found)
+
+
+def run_ahead(
+    snapshot: Snapshot, target: Target, policy: Policy, now: datetime, ranges: Ranges | None = None
+) -> Iterator[Estimate | None]:
+    """The same in small steps, for whoever has other things to do meanwhile: None after each plan, and the estimate in the end."""
     if reason := why_unfit(snapshot, target, policy, now):
-        return Estimate(problem=reason)
+        yield Estimate(problem=reason)
+        return
     frozen, aim = _frozen(snapshot, target)
     count = len(snapshot.hosts)
     step = timedelta(minutes=min(1 + count // 30, LONGEST_STEP_MINUTES))
-    runs = [
-        _run(_World(frozen, Random(seed), ranges or Ranges(), now), aim, policy, step)
-        for seed in (SEEDS[:1] if count > LARGE_POOL else SEEDS)
-    ]
+    seeds = SEEDS[:1] if count > LARGE_POOL else SEEDS
+    runs = [_World(frozen, Random(seed), ranges or Ranges(), now) for seed in seeds]
+    for each in runs:
+        yield from _run(each, aim, policy, step)
     lengths = [run.minutes for run in runs]
     longest = max(runs, key=lambda run: run.minutes)
-    return Estimate(tuple(runs[0].gone), min(lengths), longest.minutes, max(run.moved for run in runs), longest.problem)
+    yield Estimate(tuple(runs[0].gone), min(lengths), longest.minutes, max(run.moved for run in runs), longest.problem)
 
 
 @dataclass
@@ -154,12 +162,13 @@ def _mark(host: Host, target: Target) -> Host:
     return replace(host, tags={**host.tags, **marks})
 
 
-def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> _World:
-    """Runs the rollout to its end, or until nobody would wait for it any longer."""
+def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> Iterator[None]:
+    """Runs the rollout to its end, or until nobody would wait for it any longer; stops after each plan."""
     begun = world.now
     while world.now - begun < HORIZON:
         _pass(world)
         decided = plan(world.look(), target, policy, world.now)
+        yield
         if decided.done:
             break
         for action in decided.actions:
@@ -175,7 +184,6 @@ def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> _Wor
         world.now = begun + HORIZON
     world.minutes = int((world.now - begun) / timedelta(minutes=1))
     world.problem = world.problem if world.now - begun >= HORIZON else ""
-    return world
 
 
 def _next(world: _World, decided: Plan, step: timedelta) -> datetime:

@@ -11,7 +11,7 @@ from evergold.azure.ids import image_version_id
 from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring
 from evergold.rollout.act import Place
 from evergold.rollout.engine import policy_for, watch_of
-from evergold.rollout.estimate import Estimate, estimate
+from evergold.rollout.estimate import Estimate, run_ahead
 from evergold.rollout.hosts import is_kept, on_target
 from evergold.rollout.model import Host, Policy, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze
@@ -82,10 +82,17 @@ async def preview_pool(
     """What a rollout of the version would do to one pool."""
     target = target_of(azure, image_set, refresh, version, pool)
     place = await place_of(azure, image_set, pool, target, release_method or ring.release_method)
-    return preview(ring.name, pool.name, await watch_of(place).look(), place.policy, target)
+    snapshot = await watch_of(place).look()
+    for expected in run_ahead(snapshot, target, place.policy, snapshot.taken_at):
+        if expected:
+            return preview(ring.name, pool.name, snapshot, place.policy, target, expected)
+        await azure.clock.sleep(
+            0
+        )  # a large pool takes seconds: whatever else is on this loop goes on between two plans
+    raise AssertionError("the last step is the estimate")
 
 
-def preview(ring: str, pool: str, snapshot: Snapshot, policy: Policy, target: Target) -> Preview:
+def preview(ring: str, pool: str, snapshot: Snapshot, policy: Policy, target: Target, expected: Estimate) -> Preview:
     """What a rollout would do to a pool that looks so."""
     names = hosts_to_freeze(snapshot, target)
     going = sorted(
@@ -93,7 +100,6 @@ def preview(ring: str, pool: str, snapshot: Snapshot, policy: Policy, target: Ta
         key=lambda host: (host.session_count, host.name.casefold()),
     )
     left = tuple((host.name, _why_left(host, target)) for host in snapshot.hosts if host.name not in names)
-    expected = estimate(snapshot, target, policy, snapshot.taken_at)
     return Preview(ring, pool, policy, tuple(going), left, "" if snapshot.complete else snapshot.problem, expected)
 
 

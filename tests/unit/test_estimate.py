@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evergold.rollout.estimate import ACTS, Estimate, Ranges, estimate
+from evergold.rollout.estimate import ACTS, Estimate, Ranges, estimate, run_ahead
 from evergold.rollout.model import Host, Kind, Policy, Snapshot
 from evergold.rollout.windows import Window
 from tests.support.moments import EPOCH
@@ -29,6 +29,14 @@ def test_it_ends_after_the_canary_the_other_hosts_and_the_time_that_old_ones_dra
     assert result.hosts == ("a", "b", "c")
     assert 50 <= result.low_minutes == result.high_minutes <= 75
     assert result.words == f"about {result.low_minutes} minutes"
+
+
+def test_it_can_be_had_in_small_steps_so_that_nothing_waits_seconds_for_it() -> None:
+    pool = look(host("a"), host("b"))
+    *before, last = run_ahead(pool, target(0), AT_ONCE, EPOCH, EXACT)
+    assert len(before) > 10
+    assert not any(before)
+    assert last == expected(host("a"), host("b"))
 
 
 def test_the_more_may_stand_beside_the_pool_the_sooner_it_ends() -> None:
