@@ -72,6 +72,10 @@ class ModelPool:
         self.hold: str | None = None
         self.failures = 0
         self.last_failure: datetime | None = None
+        # The failure that a new host has to wait for. One that served before it was lost says nothing of the image: what the plan that
+        # removes it makes beside that need not wait.
+        self.waits_for: datetime | None = None
+        self.failures_before_plan = 0
         self.spent: list[str] = []
         self.next_fates: list[str] = []
         self.moved: set[str] = set()
@@ -214,6 +218,7 @@ class ModelPool:
 
     def apply(self, result: Plan, at_most: int | None = None) -> None:
         """Takes the plan's actions in order, as many as given (a crash), each checked against the truth."""
+        self.waits_for, self.failures_before_plan = self.last_failure, self.failures
         for action in result.actions[:at_most]:
             before = self.capacity
             self._do(action)
@@ -296,11 +301,10 @@ class ModelPool:
         assert self.rollback or len(young) < bound, (
             f"{name} is number {len(young) + 1}, and the open wave has but {bound}"
         )
-        if self.last_failure is not None:
-            pause = min(self.policy.retry_minutes * 2 ** (self.failures - 1), 60)
-            assert self.clock - self.last_failure >= timedelta(minutes=pause), (
-                f"{name} is tried too soon after a failure"
-            )
+        if self.waits_for is not None:
+            failures = self.failures if self.waits_for == self.last_failure else self.failures_before_plan
+            pause = min(self.policy.retry_minutes * 2 ** (failures - 1), 60)
+            assert self.clock - self.waits_for >= timedelta(minutes=pause), f"{name} is tried too soon after a failure"
 
     def _open_wave(self, since: int, rest: int) -> int:
         bounds = [-(-rest * share // 100) for share in self.policy.waves]
@@ -423,6 +427,8 @@ class ModelPool:
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         self.failures += 1
         self.last_failure = self.clock
+        if tags.CHECKED_AT not in machine.tags:
+            self.waits_for = self.clock
         self.spent.append(machine.name)
         machine.registered = machine.open = False
         machine.provisioning = "Deleting"

@@ -1,12 +1,17 @@
-"""Deployments folders to load from."""
+"""Deployments folders to load from; and the same stories from hypothesis whatever else runs in the process."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis.internal.conjecture import providers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Hypothesis (6.170) draws numbers from the constants of whatever modules are loaded, even where it is told to be deterministic: which
+# test files share a worker would decide which stories are told. There is no setting for it.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture
