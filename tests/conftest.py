@@ -12,7 +12,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 STACK = "tests/stack/"
-BESIDE_THE_STACK = 10  # the niceness of the tests that only compute
+BESIDE_THE_STACK = 19  # the niceness of the tests that only compute
 
 
 class StackInOneProcess(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types

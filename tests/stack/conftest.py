@@ -34,7 +34,13 @@ def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledR
         mail_server() as mailbox,
         Stack(folder / "state", scenario=smaller_demo(folder), speed=SPEED, journal=True) as stack,
     ):
-        yield asyncio.run(run_killed_refresh(stack, told, mailbox, answer_in_every_way))
+        yield asyncio.run(run_killed_refresh(stack, told, mailbox, answers_and_silence))
+
+
+async def answers_and_silence(refresh: KilledRefresh) -> list[Any]:
+    """What needs a server and a worker, and nothing of the world."""
+    works = (answer_in_every_way, fall_silent)
+    return await asyncio.gather(*(work(refresh) for work in works), return_exceptions=True)
 
 
 @dataclass(frozen=True)
@@ -52,22 +58,22 @@ class Afterwards:
         """What was noted of an answer."""
         return dict(self._of(0))
 
+    def told_of_silence(self) -> list[str]:
+        """What a chat was told of a run that fell silent, and of two that nobody answered."""
+        return list(self._of(1))
+
     def asked_by_hand(self) -> str:
         """What somebody was asked to do by hand."""
-        return str(self._of(1))
+        return str(self._of(2))
 
     def cancelled(self) -> tuple[str, timedelta]:
         """How a cancelled roll back ended, and how long that took."""
-        how, took = self._of(2)
+        how, took = self._of(3)
         return how, took
-
-    def told_of_silence(self) -> list[str]:
-        """What a chat was told of a run that fell silent, and of two that nobody answered."""
-        return list(self._of(3)[0])
 
     def looked_at_twice(self) -> tuple[set[str], set[str]]:
         """The names of the checks that `evergold doctor` printed, and of those of the refresh's preflight."""
-        doctor, preflight = self._of(3)[1]
+        doctor, preflight = self._of(4)
         return set(doctor), set(preflight)
 
 
@@ -76,16 +82,11 @@ def afterwards(killed_refresh: KilledRefresh) -> Afterwards:
     """What people did beside the refresh and afterwards, all at the same time."""
 
     async def everything() -> list[Any]:
-        works = (build_by_hand, cancel_a_roll_back, silence_and_doctor)
+        works = (build_by_hand, cancel_a_roll_back, see_the_doctor)
         outcomes: list[Any] = await asyncio.gather(*(work(killed_refresh) for work in works), return_exceptions=True)
         return outcomes
 
-    return Afterwards((killed_refresh.beside, *asyncio.run(everything())))
-
-
-async def silence_and_doctor(refresh: KilledRefresh) -> tuple[list[str], tuple[list[str], list[str]]]:
-    """One after the other: the doctor asks much of the world when the others have just begun to."""
-    return await fall_silent(refresh), await see_the_doctor(refresh)
+    return Afterwards((*killed_refresh.beside, *asyncio.run(everything())))
 
 
 def smaller_demo(folder: Path) -> str:

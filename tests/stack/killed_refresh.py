@@ -47,22 +47,23 @@ class KilledRefresh:
     state: dict[str, Any] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
     tries_of_rollouts: dict[str, int] = field(default_factory=dict)
-    beside: Any = None
+    beside: list[Any] = field(default_factory=list)
 
 
 async def run_killed_refresh(
-    stack: Stack, told: Received, mailbox: Mailbox, beside: Callable[[KilledRefresh], Awaitable[Any]]
+    stack: Stack, told: Received, mailbox: Mailbox, beside: Callable[[KilledRefresh], Awaitable[list[Any]]]
 ) -> KilledRefresh:
-    """The whole story; everything is still up when it returns. `beside` is done while the hosts are replaced; what comes of it is kept."""
+    """The whole story; everything is still up when it returns. `beside` begins with the approval; what comes of its parts is kept."""
     await stack.start()
     with (stack.state / "deployments/automations/channels.yaml").open("a") as channels:
         channels.write(MAIL)
-    await evergold(stack, "automations", EVERGOLD_WEBHOOK=told.url, EVERGOLD_MAIL_SERVER=mailbox.url)
     async with stack.prefect() as client:
         deployment = await client.read_deployment_by_name("refresh-image/refresh-image")
         run = await client.create_flow_run_from_deployment(deployment.id, parameters={"image_set": "office"})
         story = KilledRefresh(stack, told, mailbox, run.id)
 
+        # The automations are there before anything happens that somebody has to be told of.
+        await evergold(stack, "automations", EVERGOLD_WEBHOOK=told.url, EVERGOLD_MAIL_SERVER=mailbox.url)
         await until(stack, lambda: has_logged(client, run.id, "customise-install-apps done"))
         story.killed.append(await _kill_process_of(client, stack, run.id))
         await _start_crashed_again(client)
@@ -71,6 +72,7 @@ async def run_killed_refresh(
         stack.kill("worker")
         story.killed.append("worker")
         stack.start_worker()
+        others = asyncio.ensure_future(beside(story))
         story.question = await until(stack, lambda: _question(client, run.id))
         if CHROMIUM:
             story.seen_after_resume = await approve_in_browser(stack, run.id, CHROMIUM)
@@ -78,7 +80,6 @@ async def run_killed_refresh(
             answer = {"decision": "approve", "name": "Ada", "reason": ""}
             await client.resume_flow_run(run.id, run_input=answer)
 
-        others = asyncio.gather(beside(story), return_exceptions=True)
         child = await until(stack, lambda: _rollout_that_drains(client))
         if CHROMIUM:
             await picture_of(stack, f"{stack.simulator_url}/", "simulator", CHROMIUM)
@@ -87,7 +88,7 @@ async def run_killed_refresh(
         if CHROMIUM:
             await picture_of(stack, f"{stack.prefect_url}/v2/runs/flow-run/{run.id}", "run-graph", CHROMIUM)
         await _look_at_the_end(client, story)
-        (story.beside,) = await others
+        story.beside = await others
     return story
 
 
