@@ -40,7 +40,8 @@ def killed_refresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledR
 async def answers_and_silence(refresh: KilledRefresh) -> list[Any]:
     """What needs a server and a worker, and nothing of the world."""
     works = (answer_in_every_way, fall_silent)
-    return await asyncio.gather(*(work(refresh) for work in works), return_exceptions=True)
+    outcomes: list[Any] = await asyncio.gather(*(work(refresh) for work in works), return_exceptions=True)
+    return outcomes
 
 
 @dataclass(frozen=True)
