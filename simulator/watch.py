@@ -15,7 +15,8 @@ number of what must always hold:
 | I8 | open a host that was in drain mode before anybody came; `suspended` tells which hosts that were open are closed still |
 
 A caller knows of a host's death only once its heartbeat is too old, and reads may be a minute old. So a host counts as capacity for
-six minutes after it fell silent, and a slot counts as free that was so within the last two minutes.
+six minutes after it fell silent; but whoever shuts that very host may have known of it after four, and takes nothing. A slot counts
+as free that was so within the last two minutes.
 """
 
 import re
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from simulator.cloud import Cloud
     from simulator.machines import Machine
 
-KNOWN_AFTER = timedelta(minutes=6)
+KNOWN_AFTER, KNOWN_AT_THE_EARLIEST = timedelta(minutes=6), timedelta(minutes=4)
 RECENTLY = timedelta(minutes=2)
 BACK_WITHIN = timedelta(minutes=10)  # somebody who was signed out is expected back so soon, and needs a slot until then
 AGAIN_WITHIN = timedelta(days=1)
@@ -166,18 +167,23 @@ class Watch:
             and self._seems_alive(host)
         )
 
-    def _is_on(self, host: SessionHost) -> bool:
+    def _is_known_to_be_dead(self, host: SessionHost) -> bool:
+        """Whether it is off, or has been silent for so long that whoever shuts it may know that it serves nobody."""
         machine = self._cloud.compute.find(host.vm)
-        return machine is not None and machine.is_running
+        is_on = machine is not None and machine.is_running
+        return not is_on or self._silent_for(host) >= KNOWN_AT_THE_EARLIEST
 
     def _seems_alive(self, host: SessionHost) -> bool:
+        return self._silent_for(host) < KNOWN_AFTER
+
+    def _silent_for(self, host: SessionHost) -> timedelta:
         silent = [host.beating_until] if host.beating_until is not None else []
         silent += [host.status_since] if host.status not in USABLE else []
-        return not silent or self._world.now - min(silent) < KNOWN_AFTER
+        return self._world.now - min(silent, default=self._world.now)
 
     def _room_is_left(self) -> None:
-        if self._touching is not None and self._touching.host is not None and not self._is_on(self._touching.host):
-            return  # whoever shuts a host that is off takes nothing
+        if self._touching is not None and self._touching.host and self._is_known_to_be_dead(self._touching.host):
+            return  # whoever shuts it takes nothing
         percent = self._cloud.scenario.promises.floor_percent
         for pool_id, after in self._capacities().items():
             pool = self._cloud.desktop.pools[pool_id.lower()]

@@ -84,6 +84,17 @@ def test_to_drain_a_host_that_has_gone_off_takes_nothing_from_its_pool() -> None
     assert broken(world) == []
 
 
+@pytest.mark.parametrize(("minutes", "breaches"), [(4.5, []), (3.5, ["I1"])])
+def test_to_drain_a_host_whose_silence_may_be_known_by_then_takes_nothing_from_its_pool(
+    minutes: float, breaches: list[str]
+) -> None:
+    world = a_world(hosts=2)
+    world.cloud.desktop.fall_silent(host_of(world, "pil-001"))
+    world.wait(minutes * 60)
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(world) == breaches
+
+
 def test_a_silence_that_nobody_can_know_of_yet_is_held_against_nobody() -> None:
     world = a_world(hosts=5)
     world.cloud.compute.switches.go_down(machine_of(world, "pil-001"), "stopped", clean=False)
