@@ -55,6 +55,9 @@ KEEP = "evergold-keep"  # any value: never touched
 LEASE = "evergold-lease"  # "<refresh>|<holder>|<until>"
 ROLLOUT = "evergold-rollout"  # "<refresh>|<size>": how many hosts the pool had when that refresh came to it
 FAILURES = "evergold-failures"  # "<refresh>|<names>": new hosts that failed and were removed
+VACATED = (
+    "evergold-vacated"  # "<refresh>|<names>": hosts that were deleted in place, and whose successors may not stand yet
+)
 LAST_FAILURE = "evergold-last-failure"  # "<refresh>|<time>|<host>: <why>": the last of them
 SCALING = "evergold-scaling"  # the id of the scaling plan that a rollout has suspended for the pool
 LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"

@@ -669,6 +669,12 @@ class RolloutPolicy(Part):
         default="opportunistic",
         description="opportunistic: nobody is signed out; immediate: after a warning, now; scheduled: the same, at a time.",
     )
+    strategy: Literal["surge", "in_place"] = Field(
+        default="surge",
+        description=(
+            "surge: new hosts first, old ones are kept for retain_days; in_place: an old host is deleted, and its successor has its name."
+        ),
+    )
     max_surge: MaxSurge = Field(
         default=1, description='Hosts above the pool\'s size: a number, or a share such as "20%".'
     )
@@ -712,6 +718,18 @@ class RolloutPolicy(Part):
     windows: tuple[MaintenanceWindow, ...] = Field(
         default=(), description="For scheduled: when a rollout may go on; without any, from scheduled_start to its end."
     )
+
+    @model_validator(mode="after")
+    def _in_place_neither_surges_nor_retains(self) -> Self:
+        if self.strategy == "in_place":
+            for field in ("max_surge", "retain_days"):
+                if field in self.model_fields_set:
+                    raise problem(
+                        "means nothing where strategy is in_place: a host is deleted before its successor is made",
+                        "Leave it out, or use the strategy surge.",
+                        field=field,
+                    )
+        return self
 
     @model_validator(mode="after")
     def _a_reminder_comes_before_the_sign_out(self) -> Self:

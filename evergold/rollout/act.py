@@ -283,6 +283,39 @@ async def mark_retired(place: Place, host: Host, action: Action) -> None:
     log.info("%s: retired, kept until %s UTC: %s", host.name, f"{until:%Y-%m-%d %H:%M}", action.reason)
 
 
+async def delete_outdated(place: Place, host: Host, action: Action) -> None:
+    """Deletes an outdated host with its disk, network card and devices. Its name is noted on the pool first: that outlives it."""
+    now = await _frozen_vm_tags(place, host)
+    if tags.EMPTY_SINCE not in now:
+        raise Deferred(f"{host.name}: it is not noted as empty any more")
+    name = host.session_host_name or host.name
+    if await place.azure.desktops.get_session_host(place.pool.resource_group, place.pool.name, name) is not None:
+        raise Deferred(f"{host.name}: the broker still knows it")
+    await _note_vacant(place, host.name)
+    await forget_devices(place.azure, host.vm_resource_id)
+    await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
+    log.info("%s: deleted: %s", host.name, action.reason)
+
+
+async def _note_vacant(place: Place, name: str) -> None:
+    """Notes that the name is to be borne by a successor. Names that one bears already are left out: a tag holds but some fifteen."""
+    refresh, pool = place.target.refresh, place.pool
+    async with place.counting:
+        seen = await place.azure.desktops.get_host_pool(pool.resource_group, pool.name)
+        noted = tags.of_refresh((seen.tags or {}).get(tags.VACATED), refresh) if seen is not None else None
+        before = noted.split(",") if noted else []
+        if name in before:
+            return
+        vms = {each: await place.azure.compute.get_vm(place.hosts_group, each) for each in before}
+        open_yet = [each for each, vm in vms.items() if vm is None or (vm.tags or {}).get(tags.REFRESH) != refresh]
+        value = f"{refresh}|{','.join([*open_yet, name])}"
+        if len(value) > TAG_VALUE_LENGTH:
+            raise Deferred(
+                f"{name}: {len(open_yet)} names wait for their successors, and there is no room to note more"
+            )
+        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.VACATED: value})
+
+
 async def delete_failed(place: Place, host: Host, action: Action) -> None:
     """Removes a new host that did not come up, counting it first: the count and the name outlive the host.
 
@@ -439,6 +472,7 @@ ACTS: dict[Kind, Act] = {
     Kind.REMOVE_FROM_POOL: remove_from_pool,
     Kind.DEALLOCATE: deallocate,
     Kind.MARK_RETIRED: mark_retired,
+    Kind.DELETE_OUTDATED: delete_outdated,
     Kind.DELETE_FAILED: delete_failed,
     Kind.START: start,
     Kind.REJOIN: rejoin,

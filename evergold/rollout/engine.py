@@ -23,6 +23,7 @@ from evergold.rollout.arrive import advance_host
 from evergold.rollout.beside import Beside, beside
 from evergold.rollout.hands import Hands
 from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
+from evergold.rollout.in_place import why_not_in_place
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
@@ -72,7 +73,8 @@ def policy_for(image_set: ImageSet, pool_hosts: int, release_method: ReleaseMeth
     given = image_set.rollout
     return Policy(
         release_method=release_method or given.release_method,
-        surge=given.surge_hosts(max(pool_hosts, 1)),
+        strategy=given.strategy,
+        surge=given.surge_hosts(max(pool_hosts, 1)) if given.strategy == "surge" else 0,
         floor_percent=given.capacity_floor_percent,
         warn_minutes=given.warn_minutes,
         warn_again_minutes=given.warn_again_minutes,
@@ -146,6 +148,8 @@ async def _begin(place: Place) -> Place:
         return place.aiming_at(replace(target, size=size))
     size = pool_size(snapshot, target)
     names = hosts_to_freeze(snapshot, target)
+    if place.policy.strategy == "in_place" and (reason := await why_not_in_place(place, names)):
+        raise RolloutHalted(reason)
     for host in snapshot.hosts:
         if host.name in names:
             # With the pool's id: once it is out of the pool, that is how it is still known to belong to it.
@@ -200,12 +204,14 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
     pool_tags = snapshot.pool.tags
     spent = tags.of_refresh(pool_tags.get(tags.FAILURES), target.refresh)
     names = tuple(spent.split(",")) if spent else ()
+    vacated = tags.of_refresh(pool_tags.get(tags.VACATED), target.refresh)
     size = tags.of_refresh(pool_tags.get(tags.ROLLOUT), target.refresh)
     failed_at, _, cause = (tags.of_refresh(pool_tags.get(tags.LAST_FAILURE), target.refresh) or "").partition("|")
     return replace(
         target,
         failures_before=len(names),
         spent_names=names,
+        vacant_names=tuple(vacated.split(",")) if vacated else (),
         last_failure=tags.parse_time(failed_at),
         last_cause=cause,
         size=int(size) if size else target.size,

@@ -173,6 +173,8 @@ def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> Iter
             break
         for action in decided.actions:
             ACTS[action.kind](world, action, target)
+        vacated = tuple(action.host for action in decided.actions if action.kind is Kind.DELETE_OUTDATED)
+        target = replace(target, vacant_names=(*target.vacant_names, *vacated))
         if decided.to_judge:
             target = replace(target, sign_in_seen=frozenset(decided.to_judge))
         world.problem = decided.halted or decided.waiting_for
@@ -299,6 +301,7 @@ ACTS: dict[Kind, _Act] = {
     Kind.REMOVE_FROM_POOL: _remove,
     Kind.DEALLOCATE: lambda world, action, _: world.change(action.host, power="deallocated"),
     Kind.MARK_RETIRED: _marks(tags.RETIRED_AT),
+    Kind.DELETE_OUTDATED: _delete,
     Kind.DELETE_FAILED: _delete,
     Kind.GIVE_UP: _delete,
     Kind.START: _start,

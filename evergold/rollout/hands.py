@@ -53,5 +53,6 @@ def _is_ours(host: Host, target: Target) -> bool:
 
 
 def _is_ours_to_remove(host: Host, target: Target) -> bool:
-    """Whether Evergold removes it: a new one that failed, and one that was retained and whose time is up."""
-    return is_retired(host) or host.name in target.spent_names or (is_going(host) and is_new(host, target))
+    """Whether Evergold removes it: a new one that failed, one that makes room in place, and one that was retained and whose time is up."""
+    in_place = is_frozen(host, target) and host.name in target.vacant_names
+    return in_place or is_retired(host) or host.name in target.spent_names or (is_going(host) and is_new(host, target))

@@ -111,6 +111,7 @@ class Target:
         rollback: the way back: hosts that are retained on this version come back first, at once, and a lower version is no mistake.
         failures_before: new hosts that failed and were removed already.
         spent_names: their names, which are not used again: the device that joined under one may still be in the directory.
+        vacant_names: of the hosts that were deleted in place, which their successors bear; those of a while ago may be missing.
         last_failure: when the last of them was removed: the next try waits from then on, and the waves begin anew.
         last_cause: which one it was, and why.
         hold: why a person has stopped it, or None.
@@ -130,6 +131,7 @@ class Target:
     rollback: bool = False
     failures_before: int = 0
     spent_names: tuple[str, ...] = ()
+    vacant_names: tuple[str, ...] = ()
     last_failure: datetime | None = None
     last_cause: str = ""
     hold: str | None = None
@@ -144,6 +146,7 @@ class Policy:
     """How a rollout may be done; as in the image set, in plain numbers.
 
     Attributes:
+        strategy: "surge" makes new hosts first; "in_place" deletes an outdated one first, and its successor bears its name.
         surge: hosts that may stand above the pool's size.
         floor_percent: share of the pool's nominal capacity that stays available; `plan` says what capacity is.
         warn_minutes: from the warning to the sign-out.
@@ -183,7 +186,7 @@ class Policy:
     scheduled_start: datetime | None = None
     windows: tuple[Window, ...] = ()
     allowed_failing_health_checks: tuple[str, ...] = ()
-    strategy: Literal["surge"] = "surge"
+    strategy: Literal["surge", "in_place"] = "surge"
 
 
 class Kind(StrEnum):
@@ -208,6 +211,7 @@ class Kind(StrEnum):
     REMOVE_FROM_POOL = "remove from pool"
     DEALLOCATE = "deallocate"
     MARK_RETIRED = "mark retired"
+    DELETE_OUTDATED = "delete outdated"  # in place: so that its successor can have its name, address and quota
     DELETE_FAILED = "delete failed"
     START = "start"
     REJOIN = "rejoin"

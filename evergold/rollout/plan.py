@@ -13,6 +13,9 @@ An outdated host that is frozen into the rollout goes through these states, each
 | removed | not in the pool | at once: it is switched off (after settling, if it was not seen empty before it left the pool) |
 | retired | marked, once it is deallocated | it is done, and kept until `retain_days` are over |
 
+In place it is deleted as soon as it is removed and has settled, and its successor bears its name. So there the first one goes before
+the canary is made, and no second one drains until the canary serves; then as many as the open wave replaces.
+
 A new host goes through these; it is in drain mode until it has been checked:
 
 | state | known by | goes on when |
@@ -255,6 +258,9 @@ class View:
     @cached_property
     def may_take(self) -> int:
         """Outdated hosts that may still lose their users or leave the pool in the open wave: its share, and what its own hosts need."""
+        if self.in_place and not self.target.rollback:
+            staying = [host for host in self.left if host.registered and not _is_warned(host)]
+            return self.allowed - self._away(staying)
         if self.allowed >= self.needed:
             return len(self.outdated)
         share = -(-len(self.outdated) * self.allowed // self.needed)
@@ -277,10 +283,41 @@ class View:
         return young or (self.retry_at is not None and self.now < self.retry_at)
 
     @property
+    def in_place(self) -> bool:
+        """Whether an outdated host goes before its successor is made."""
+        return self.policy.strategy == "in_place"
+
+    @cached_property
+    def turns(self) -> int:
+        """Outdated hosts that may begin to drain: in place no more than the open wave replaces, and one until the canary serves.
+
+        Never all that stand: a look that shows no host at all is not believed.
+        """
+        if not self.in_place:
+            return len(self.left)
+        staying = [host for host in self.left if host.registered and not is_draining(host)]
+        if self.target.rollback:  # hosts that are brought back stand beside the others, and there are no waves
+            return min(len(staying), self.standing - 1)
+        allowed = self.allowed if self.canary_serves else min(self.allowed, 1)
+        return min(allowed - self._away(staying), self.standing - 1)
+
+    @cached_property
+    def standing(self) -> int:
+        """Hosts of the pool that serve and are not going, or are thought to: outdated, new and others."""
+        staying = [host for host in self.left if host.registered and not is_draining(host)]
+        return len(staying) + len(self.proven) + len(self.others)
+
+    def _away(self, staying: Sequence[Host]) -> int:
+        """Outdated hosts that have gone or are going, in place: those that are missing, or that can be seen, whichever are more."""
+        return max(self.needed - len(staying), len(self.left) - len(staying) + len(self.fresh))
+
+    @property
     def room(self) -> int:
         """Hosts that may still be created within the surge. Dead ones take up room too: they have their quota and address."""
         standing = len(self.left) + len(self.fresh) + len(self.others)
-        return self.target.size + self.policy.surge - standing
+        # The canary of a refresh stands beside the pool while people look at it.
+        surge = 1 if self.in_place and self.target.canary_only else self.policy.surge
+        return self.target.size + surge - standing
 
     @property
     def has_more_to_come(self) -> bool:
@@ -370,11 +407,16 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
         done=done,
         halted=halted,
         capacity_percent=view.capacity * 100 // max(target.size * view.limit, 1),
-        replaced=len(view.outdated) - len(view.left),
-        total=len(view.outdated),
+        replaced=_total(view) - len(view.left),
+        total=_total(view),
         users_to_move=sum(host.session_count for host in view.left),
         to_judge=to_judge,
     )
+
+
+def _total(view: View) -> int:
+    """Outdated hosts that this rollout replaces; those that were deleted in place are known by what is missing."""
+    return max(view.needed, len(view.outdated)) if view.in_place else len(view.outdated)
 
 
 def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> str:
@@ -486,7 +528,7 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
     yield from _open_reserves(view)
     if view.is_outside:
         yield from _give_back(view)
-    elif view.canary_serves:
+    elif view.canary_serves or view.in_place:
         if view.may_begin:
             yield from _drain(view)
         yield from _move_users(view)
@@ -571,7 +613,11 @@ def _create(view: View) -> Iterable[Action]:
     if view.target.canary_only or not (view.canary_serves or view.target.rollback):
         count = min(count, 1 - len(view.fresh))
         reason = "it is the canary: the first host on the new version, in drain mode until it has passed its checks"
-    for name in next_names(view.target.name_prefix, _taken_names(view), max(count, 0)):
+    taken = {name.casefold() for name in _taken_names(view)}
+    # None are noted but in place. The successor of a host that failed has another: a device may be left under the name.
+    vacant = [name for name in view.target.vacant_names if name.casefold() not in taken]
+    more = next_names(view.target.name_prefix, [*taken, *vacant], max(count - len(vacant), 0))
+    for name in [*vacant, *more][: max(count, 0)]:
         yield Action(Kind.CREATE, name, reason)
 
 
@@ -593,16 +639,24 @@ def _retire(view: View) -> Iterable[Action]:
                 if not removal or may_go > 0:
                     yield action
                 may_go -= removal
-        elif tags.EMPTY_SINCE not in host.tags:
-            # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
-            yield Action(
-                Kind.NOTE_EMPTY, host.name, "the broker does not know it, though it was not taken out of the pool here"
-            )
-        elif host.power not in OFF:
-            if not _time_left(host, view):
-                yield Action(Kind.DEALLOCATE, host.name, "it is out of the pool")
-        elif host.power == "deallocated":
-            yield Action(Kind.MARK_RETIRED, host.name, "it is switched off")
+        else:
+            yield from _put_away(host, view)
+
+
+def _put_away(host: Host, view: View) -> Iterable[Action]:
+    """What becomes of an outdated host that is out of the pool."""
+    if tags.EMPTY_SINCE not in host.tags:
+        # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
+        reason = "the broker does not know it, though it was not taken out of the pool here"
+        yield Action(Kind.NOTE_EMPTY, host.name, reason)
+    elif view.in_place:
+        if not _time_left(host, view) and not is_going(host):
+            yield Action(Kind.DELETE_OUTDATED, host.name, "it is out of the pool, and its successor takes its name")
+    elif host.power not in OFF:
+        if not _time_left(host, view):
+            yield Action(Kind.DEALLOCATE, host.name, "it is out of the pool")
+    elif host.power == "deallocated":
+        yield Action(Kind.MARK_RETIRED, host.name, "it is switched off")
 
 
 def _empty(host: Host, view: View) -> Iterable[Action]:
@@ -658,17 +712,20 @@ def _open_reserves(view: View) -> Iterable[Action]:
 
 def _drain(view: View) -> Iterable[Action]:
     """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing."""
-    spare, spare_potential = view.capacity - view.floor, view.potential - view.floor
+    spare, spare_potential, turns = view.capacity - view.floor, view.potential - view.floor, view.turns
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
         if not host.registered or is_draining(host) or host in view.held_open:
             continue
+        if turns <= 0:
+            break
         if not host.allow_new_session or host.name in view.lost:
+            turns -= 1
             yield Action(Kind.DRAIN, host.name, "it is outdated, and takes no new sessions as it is")
             continue
         cost = view.limit if host.name in view.serving else 0
         if (cost and cost > spare) or view.limit > spare_potential:
             continue
-        spare, spare_potential = spare - cost, spare_potential - view.limit
+        spare, spare_potential, turns = spare - cost, spare_potential - view.limit, turns - 1
         yield Action(Kind.DRAIN, host.name, "it is outdated, and enough room is left without it")
 
 
@@ -759,6 +816,8 @@ def _why_halted(view: View) -> str | None:
             "New hosts take users as before. What to do: look at WVDErrors for the new hosts, where the code says what stops people. If "
             "it is the image, roll back. If not, remove the cause and start the rollout again: only the sign-ins of the last hours count."
         )
+    if why_never := _why_never_in_place(view):
+        return why_never
     failures = view.target.failures_before + len(view.failures.keys() - set(view.target.spent_names))
     if failures <= view.policy.failure_budget:
         return None
@@ -775,8 +834,40 @@ def _why_halted(view: View) -> str | None:
 def _so_far(view: View) -> str:
     """What a halt leaves behind."""
     return (
-        f"{len(view.outdated) - len(view.left)} of {len(view.outdated)} outdated hosts were replaced before that. Nothing more is created, "
-        "drained or signed out, and outdated hosts that were in drain mode because of this rollout serve again. "
+        f"{_total(view) - len(view.left)} of {_total(view)} outdated hosts were replaced before that. {_short_of(view)}"
+        "Nothing more is created, drained or signed out, and outdated hosts that were in drain mode because of this rollout serve again. "
+    )
+
+
+def _short_of(view: View) -> str:
+    """What a pool lacks whose hosts went before their successors came, in a sentence."""
+    missing = view.needed - len(view.proven) - sum(1 for host in view.left if host.registered)
+    if not view.in_place or missing <= 0:
+        return ""
+    return f"The pool is short of {missing} of its {view.target.size} hosts: they went first, and no successor serves. "
+
+
+def _why_never_in_place(view: View) -> str | None:
+    """In place the pool does without a host for a while: where its floor never allows that, nothing is begun.
+
+    Hosts that a roll back has brought back stand beside the others: as many may go for them as there are.
+    """
+    under_way = any(is_draining(host) or not host.registered for host in view.left)
+    coming = view.retained or len(view.proven) < len(view.fresh)
+    if not view.in_place or view.target.canary_only or under_way or coming or not view.left:
+        return None
+    least = max(view.floor, view.limit)  # the last host never goes first
+    if least <= (max(view.target.size, view.standing) - 1) * view.limit:
+        return None
+    if view.target.size == 1:
+        return (
+            f"It has one host, which cannot go before its successor has come. {_so_far(view)}"
+            "What to do: use the strategy surge, which makes the new host first."
+        )
+    return (
+        f"Its hosts are replaced in place, and without one of them the pool's {view.target.size} hosts are below the capacity floor of "
+        f"{view.policy.floor_percent} %. {_so_far(view)}"
+        "What to do: lower capacity_floor_percent, or use the strategy surge, which makes new hosts first."
     )
 
 
@@ -810,7 +901,9 @@ def _sleeps_open(host: Host) -> bool:
 def _not_frozen(view: View) -> tuple[str, ...]:
     """Hosts that a rollout should replace, where none bears its mark: it was never really started."""
     mark = f"{view.target.refresh}/"
-    if any(host.tags.get(tags.REPLACE, "").startswith(mark) for host in view.snapshot.hosts):
+    if view.target.vacant_names or any(
+        host.tags.get(tags.REPLACE, "").startswith(mark) for host in view.snapshot.hosts
+    ):
         return ()
     return hosts_to_freeze(view.snapshot, view.target)
 
@@ -859,7 +952,7 @@ def _waiting_for_users(occupied: Sequence[Host], view: View) -> str:
     if not view.all_drain:
         return (
             f"{users} to leave: not every outdated host can drain without falling below the capacity floor, and nobody is "
-            "signed out before all of them do; a larger max_surge would make room"
+            f"signed out before all of them do{'' if view.in_place else '; a larger max_surge would make room'}"
         )
     if any(tags.WARNED_AT in host.tags for host in occupied):
         return f"{users} to save their work: they are signed out {view.policy.warn_minutes} minutes after the warning, into free slots"
@@ -967,7 +1060,9 @@ def _outdated_note(host: Host, view: View) -> Note:
     if is_retired(host):
         return Note("retired", f"kept until {host.tags.get(tags.RETAIN_UNTIL, 'its time is up')}")
     if not host.registered:
-        return Note("removed", "out of the pool, about to be switched off and kept")
+        return Note(
+            "removed", f"out of the pool, about to be {'deleted' if view.in_place else 'switched off and kept'}"
+        )
     if host in view.held_open:
         again = host.tags.get(tags.REOPENED_AT)
         return Note(
@@ -992,7 +1087,9 @@ def _serving_note(view: View) -> Note:
         return Note("serving", "outdated; the rollout has not begun")
     if not view.may_begin:
         return Note("serving", "outdated; it drains in the next maintenance window")
-    if not view.canary_serves:
+    if view.in_place and view.turns <= 0:
+        return Note("serving", "outdated; it drains when those before it are replaced, by the shares of the waves")
+    if not view.canary_serves and not view.in_place:
         return Note("serving", "outdated; it stays as it is until the canary serves")
     return Note("serving", "outdated; it drains as soon as the capacity floor allows")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from evergold.azure import Azure
 from evergold.azure.ids import image_version_id
-from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring
+from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring, RolloutPolicy
 from evergold.rollout.act import Place
 from evergold.rollout.engine import policy_for, watch_of
 from evergold.rollout.estimate import Estimate, run_ahead
@@ -118,10 +118,16 @@ def to_markdown(image_set: ImageSet, previews: Sequence[Preview]) -> str:
     treatment = f"{_treatment(image_set, previews)} At least {policy.capacity_floor_percent} % of each"
     return (
         f"### What an approval sets going\n\n{table}\n\n{treatment} pool's session capacity stays open. "
-        f"Old hosts are kept for {policy.retain_days} days. How long it takes is the planner's own answer, run ahead with hosts that take "
+        f"{_way_back(policy)} How long it takes is the planner's own answer, run ahead with hosts that take "
         "12 to 40 minutes to come up and users who stay up to nine hours; nothing fails in it.\n\n"
         + "\n\n".join(_hosts(each) for each in previews if each.hosts)
     )
+
+
+def _way_back(policy: RolloutPolicy) -> str:
+    if policy.strategy == "in_place":
+        return "Each old host is deleted before its successor is made under its name: no way back but a rollout of the earlier version."
+    return f"Old hosts are kept for {policy.retain_days} days."
 
 
 def _treatment(image_set: ImageSet, previews: Sequence[Preview]) -> str:

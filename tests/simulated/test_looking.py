@@ -62,3 +62,12 @@ def test_a_plan_under_immediate_release_counts_the_users_who_will_be_moved() -> 
         assert f"About {world.cloud.people.signed_in()} users are warned 5 minutes ahead" in text
 
     simulated(body, small_image_set(rollout={"release_method": "immediate"}), **world())
+
+
+def test_a_plan_in_place_says_that_old_hosts_are_not_kept() -> None:
+    async def body(world: Simulated) -> None:
+        text = await describe_plan(world.azure, world.image_set, "office-1", NEW)
+        assert "deleted before its successor is made" in text
+        assert "kept for" not in text
+
+    simulated(body, small_image_set(rollout={"strategy": "in_place", "capacity_floor_percent": 50}), **world())

@@ -77,6 +77,7 @@ class ModelPool:
         self.waits_for: datetime | None = None
         self.failures_before_plan = 0
         self.spent: list[str] = []
+        self.vacant: list[str] = []
         self.next_fates: list[str] = []
         self.moved: set[str] = set()
         self.homeless: dict[str, datetime] = {}
@@ -109,6 +110,7 @@ class ModelPool:
             last_failure=self.last_failure,
             rollback=self.rollback,
             spent_names=tuple(self.spent),
+            vacant_names=tuple(self.vacant),
             hold=self.hold,
             sign_in_seen=self.judged,
         )
@@ -221,9 +223,10 @@ class ModelPool:
         self.waits_for, self.failures_before_plan = self.last_failure, self.failures
         for action in result.actions[:at_most]:
             before = self.capacity
+            touched = self.machines.get(action.host)
+            touches_new = touched is None or not self.is_frozen(touched)
             self._do(action)
             floor = -(-self.size * self.limit * self.policy.floor_percent // 100)
-            touches_new = action.host not in self.frozen
             unchecked = touches_new and action.kind == Kind.DRAIN
             assert unchecked or self.capacity >= min(floor, before), f"I1: {action} took the pool below its floor"
 
@@ -249,6 +252,7 @@ class ModelPool:
             Kind.REMOVE_FROM_POOL: self._remove,
             Kind.DEALLOCATE: self._deallocate,
             Kind.MARK_RETIRED: self._mark_retired,
+            Kind.DELETE_OUTDATED: self._delete_outdated,
             Kind.DELETE_FAILED: self._delete_failed,
             Kind.START: self._start,
             Kind.REJOIN: self._rejoin,
@@ -337,18 +341,25 @@ class ModelPool:
         return not closed or (self.clock - EPOCH) % timedelta(days=1) < timedelta(hours=4)
 
     def _drain(self, machine: Machine, _: Action) -> None:
-        if machine.name in self.frozen:
+        if self.is_frozen(machine):
             assert self._in_window(), f"{machine.name} drains outside the maintenance window"
             proven = any(m.image == NEW_VERSION and m.proven_from and m.serves for m in self.machines.values())
-            assert proven, f"{machine.name} drains before a new host serves"
+            assert proven or self._is_first_in_place(machine), f"{machine.name} drains before a new host serves"
             if machine.open:
                 machine.tags.pop(tags.WAS_DRAINED, None)
             machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.clock))
             machine.drained_at = machine.drained_at or self.now
         machine.open = False
 
+    def _is_first_in_place(self, machine: Machine) -> bool:
+        """Whether no other outdated host has gone, or is going, to make room for the canary."""
+        others = [name for name in self.frozen if name != machine.name]
+        away = [n for n in others if n not in self.machines or tags.DRAINED_AT in self.machines[n].tags]
+        return self.policy.strategy == "in_place" and (self.rollback or not away)
+
     def _undrain(self, machine: Machine, _: Action) -> None:
-        assert machine.name not in self.was_drained, f"I8: {machine.name} was in drain mode before, and is opened"
+        theirs = self.is_frozen(machine) and machine.name in self.was_drained
+        assert not theirs, f"I8: {machine.name} was in drain mode before, and is opened"
         machine.open = True
         machine.drained_at = None
         for tag in (tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.EMPTY_SINCE):
@@ -417,12 +428,21 @@ class ModelPool:
         assert not machine.registered, f"I2: {action} while it is in the pool"
         machine.power = "deallocating"
 
+    def _delete_outdated(self, machine: Machine, action: Action) -> None:
+        assert self.policy.strategy == "in_place", f"I11: {action} on the way back"
+        assert self.is_frozen(machine), f"I5: {action} on a host that was not frozen"
+        assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
+        assert not machine.registered, f"I2: {action} while it is in the pool"
+        if machine.name not in self.vacant:
+            self.vacant.append(machine.name)
+        machine.provisioning, machine.deleted_at = "Deleting", self.now
+
     def _mark_retired(self, machine: Machine, action: Action) -> None:
         assert machine.power == "deallocated", f"{action} while it runs"
         machine.tags[tags.RETIRED_AT] = tags.format_time(self.clock)
 
     def _delete_failed(self, machine: Machine, action: Action) -> None:
-        assert machine.name not in self.frozen, f"I5: {action} on a host that this rollout did not make"
+        assert not self.is_frozen(machine), f"I5: {action} on a host that this rollout did not make"
         assert tags.BACK not in machine.tags, f"I11: {action} on a host that is the way back"
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         self.failures += 1

@@ -752,6 +752,12 @@ def test_more_scripts_than_find_room_on_a_machine_are_refused(refused: Refusal) 
     assert "has 16 steps that run a script, and 15 find room" in refused(("publish:", many + "publish:"))
 
 
+@pytest.mark.parametrize("setting", ["max_surge: 2", "retain_days: 3"])
+def test_what_means_nothing_in_place_is_refused(refused: Refusal, setting: str) -> None:
+    said = refused(("max_surge: 2", f"strategy: in_place\n  {setting}"))
+    assert f"rollout.{setting.partition(':')[0]}: means nothing where strategy is in_place" in said
+
+
 def test_a_reminder_after_the_sign_out_is_refused(refused: Refusal) -> None:
     said = refused(("max_surge: 2", "max_surge: 2\n  warn_minutes: 10\n  warn_again_minutes: 10"))
     assert "rollout.warn_again_minutes: is 10, and people are signed out after 10" in said

@@ -74,6 +74,14 @@ def test_a_rollout_with_windows_takes_the_nights_that_it_needs() -> None:
     assert expected(*(host(f"h{n}") for n in range(4)), policy=policy).high_minutes > 24 * 60
 
 
+def test_in_place_each_host_goes_before_its_successor_comes() -> None:
+    hosts = [host(name) for name in "abc"]
+    in_place = replace(AT_ONCE, strategy="in_place", surge=0, floor_percent=0)
+    one_at_a_time = expected(*hosts, policy=replace(in_place, floor_percent=60))
+    assert len(one_at_a_time.hosts) == 3
+    assert 0 < expected(*hosts, policy=in_place).high_minutes < one_at_a_time.high_minutes < 24 * 60
+
+
 def test_a_roll_back_to_retained_hosts_is_short() -> None:
     there = replace(look(host("a", image_version_id="/images/pilot/versions/2.0.0"), way_back("r")))
     result = estimate(there, target(0, rollback=True), AT_ONCE, EPOCH, EXACT)

@@ -35,6 +35,7 @@ def test_what_evergold_removes_itself_is_nobody_elses_doing() -> None:
     failed = (old("a"), new("n", provisioning_state="Failed"))
     assert told(failed, (old("a"),), (old("a"),), spent_names=("n",)) == ()
     assert told((old("a"), retired("r")), (old("a"),), (old("a"),)) == ()
+    assert told((old("a"), old("b")), (old("a"),), (old("a"),), vacant_names=("b",)) == ()
 
 
 def test_a_host_made_anew_under_its_name_is_another_one() -> None:

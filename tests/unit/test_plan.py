@@ -957,3 +957,90 @@ def test_an_unfit_look_says_so_before_anything_is_frozen() -> None:
     whole: Snapshot = look(*FOUR_OLD)
     assert why_unfit(whole, aim, Policy(), EPOCH) == ""
     assert why_unfit(Snapshot.incomplete(EPOCH, "no answer"), aim, Policy(), EPOCH)
+
+
+IN_PLACE = Policy(strategy="in_place", surge=0, floor_percent=50, waves=(50, 100))
+
+
+def test_in_place_one_host_drains_for_the_canary_and_nothing_is_created_beside_the_pool() -> None:
+    result = decide(*FOUR_OLD, policy=IN_PLACE)
+    assert told(result, Kind.DRAIN) == ["a"]
+    assert told(result, Kind.CREATE) == []
+    assert kinds(decide(drained("a", users=1), *FOUR_OLD[1:], policy=IN_PLACE)) == set()
+
+
+def test_in_place_a_removed_host_is_deleted_and_its_name_is_free_for_its_successor_once_it_is_gone() -> None:
+    out = vacated("a", registered=False)
+    assert told(decide(out, *FOUR_OLD[1:], policy=IN_PLACE), Kind.DELETE_OUTDATED) == ["a"]
+    going = replace(out, provisioning_state="Deleting")
+    assert kinds(decide(going, *FOUR_OLD[1:], policy=IN_PLACE, vacant_names=("a",))) == set()
+    gone = decide(*FOUR_OLD[1:], size=4, policy=IN_PLACE, vacant_names=("a",))
+    assert [(action.kind, action.host) for action in gone.actions] == [(Kind.CREATE, "a")]
+
+
+def test_in_place_a_host_that_has_not_settled_outside_the_pool_is_not_deleted_yet() -> None:
+    out = drained("a", tagged={tags.EMPTY_SINCE: stamp(3)}, registered=False)
+    assert kinds(decide(out, *FOUR_OLD[1:], policy=IN_PLACE)) == set()
+
+
+def test_in_place_no_second_host_goes_before_the_canary_serves_and_then_as_many_as_the_wave_replaces() -> None:
+    waiting = decide(new("a"), *FOUR_OLD[1:], size=4, policy=IN_PLACE, vacant_names=("a",))
+    assert told(waiting, Kind.DRAIN) == []
+    serves = decide(serving("a"), *FOUR_OLD[1:], size=4, policy=IN_PLACE, vacant_names=("a",))
+    assert told(serves, Kind.DRAIN) == ["b"]
+
+
+def test_in_place_the_floor_counts_the_host_that_is_missing() -> None:
+    left = (serving("a"), *FOUR_OLD[2:])
+    tight = replace(IN_PLACE, floor_percent=75, waves=(100,))
+    assert told(decide(*left, size=4, policy=tight, vacant_names=("a", "b")), Kind.DRAIN) == []
+
+
+def test_in_place_a_pool_whose_floor_needs_every_host_is_refused_before_anything_changes() -> None:
+    result = decide(*FOUR_OLD, policy=replace(IN_PLACE, floor_percent=80))
+    assert result.halted is not None
+    assert "lower capacity_floor_percent" in result.halted
+    assert result.actions == ()
+
+
+def test_in_place_the_successor_of_one_that_failed_has_another_name_and_a_halt_says_what_the_pool_lacks() -> None:
+    spent: dict[str, Any] = {
+        "vacant_names": ("a",),
+        "spent_names": ("a",),
+        "failures_before": 1,
+        "last_failure": ago(60),
+    }
+    again = decide(*FOUR_OLD[1:], size=4, policy=IN_PLACE, **spent)
+    assert told(again, Kind.CREATE) == ["pil-001"]
+    over = decide(*FOUR_OLD[1:], size=4, policy=replace(IN_PLACE, failure_budget=0), **spent)
+    assert over.halted is not None
+    assert "short of 1 of its 4 hosts" in over.halted
+    assert over.actions == ()
+
+
+def test_in_place_one_host_stays_whatever_the_floor_and_a_pool_of_one_is_refused() -> None:
+    policy = replace(IN_PLACE, floor_percent=0, waves=(100,))
+    assert told(decide(*FOUR_OLD, policy=policy, canary_proven=True), Kind.DRAIN) == ["a", "b", "c"]
+    assert decide(size=4, policy=policy, vacant_names=("a", "b", "c", "d")).actions == ()
+    alone = decide(old("a"), policy=policy)
+    assert alone.halted is not None
+    assert "one host, which cannot go before" in alone.halted
+
+
+def test_in_place_a_roll_back_lets_outdated_hosts_go_once_retained_ones_are_back_beside_them() -> None:
+    checked: dict[str, Any] = {"registered": True, "allow_new_session": True, "tagged": {tags.CHECKED_AT: stamp(5)}}
+    back_again = [back(name, **checked) for name in "xy"]
+    policy = replace(IN_PLACE, min_ready_minutes=0)
+    result = decide(vacated("a"), FOUR_OLD[1], *back_again, size=2, policy=policy, rollback=True)
+    assert told(result, Kind.REMOVE_FROM_POOL) == ["a"]
+    assert told(result, Kind.DRAIN) == ["b"]
+
+
+def test_in_place_it_is_done_when_every_successor_serves() -> None:
+    hosts = [serving(name) for name in "ab"]
+    assert decide(*hosts, size=2, policy=IN_PLACE, vacant_names=("b",)).done
+    assert not decide(hosts[0], size=2, policy=IN_PLACE, vacant_names=("b",)).done
+
+
+def test_in_place_the_canary_of_a_refresh_stands_beside_the_pool() -> None:
+    assert told(decide(*FOUR_OLD, policy=IN_PLACE, canary_only=True), Kind.CREATE) == ["pil-001"]

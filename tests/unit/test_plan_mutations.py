@@ -8,6 +8,7 @@ of them runs here, all of them with EVERGOLD_SOAK (make soak).
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +37,41 @@ class Mutation:
 
 
 MUTATIONS = [
+    Mutation(
+        "in place one host goes before the canary serves",
+        plan,
+        "if self.canary_serves else min(self.allowed, 1)",
+        "",
+        test_plan.test_in_place_one_host_drains_for_the_canary_and_nothing_is_created_beside_the_pool,
+    ),
+    Mutation(
+        "in place no more go than the open wave replaces",
+        plan,
+        "        if turns <= 0:\n            break\n",
+        "",
+        test_plan.test_in_place_no_second_host_goes_before_the_canary_serves_and_then_as_many_as_the_wave_replaces,
+    ),
+    Mutation(
+        "in place a host settles outside the pool before it is deleted",
+        plan,
+        "if not _time_left(host, view) and not is_going(host):",
+        "if not is_going(host):",
+        test_plan.test_in_place_a_host_that_has_not_settled_outside_the_pool_is_not_deleted_yet,
+    ),
+    Mutation(
+        "I1 in place a floor that needs every host is refused",
+        plan,
+        "if least <= (max(view.target.size, view.standing) - 1) * view.limit:",
+        "if True:",
+        test_plan.test_in_place_a_pool_whose_floor_needs_every_host_is_refused_before_anything_changes,
+    ),
+    Mutation(
+        "I4 in place one host stays, so that no empty look has to be believed",
+        plan,
+        "return min(allowed - self._away(staying), self.standing - 1)",
+        "return allowed - self._away(staying)",
+        test_plan.test_in_place_one_host_stays_whatever_the_floor_and_a_pool_of_one_is_refused,
+    ),
     Mutation(
         "I1 the floor holds",
         plan,
@@ -94,6 +130,16 @@ MUTATIONS = [
         test_plan.test_those_who_were_warned_are_signed_out_when_their_minutes_are_over,
     ),
     Mutation(
+        "those who stay are told again when the minutes between are over, and not at each look",
+        plan,
+        "and (again := _reminds_at(host, warned, view.policy)) is not None and view.now >= again",
+        "and (again := _reminds_at(host, warned, view.policy)) is not None",
+        partial(
+            test_plan.test_a_warning_is_repeated_as_often_as_the_image_set_says_until_the_sign_out,
+            *(test_plan.warned(4), None, 1),
+        ),
+    ),
+    Mutation(
         "I2 whoever came after the warning is warned",
         plan,
         "s.created_at is not None and s.created_at <= warned",
@@ -147,8 +193,8 @@ MUTATIONS = [
     Mutation(
         "I4 what is missing from a list is not switched off",
         plan,
-        "elif tags.EMPTY_SINCE not in host.tags:",
-        "elif False:",
+        "if tags.EMPTY_SINCE not in host.tags:",
+        "if False:",
         test_plan.test_a_host_missing_from_a_partial_list_is_not_switched_off,
     ),
     Mutation(

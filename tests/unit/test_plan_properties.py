@@ -23,7 +23,10 @@ from tests.support.moments import EPOCH
 
 TICK = 5
 PATIENCE = 2000  # ticks: a week, of which some rollouts may use but four hours a day
-DESTRUCTIVE = {Kind.DRAIN, Kind.SIGN_OUT, Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE, Kind.DELETE_FAILED, Kind.CREATE}
+DESTRUCTIVE = {
+    *(Kind.DRAIN, Kind.SIGN_OUT, Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE, Kind.DELETE_OUTDATED),
+    *(Kind.DELETE_FAILED, Kind.CREATE),
+}
 
 policies = st.builds(
     Policy,
@@ -42,6 +45,7 @@ policies = st.builds(
     scheduled_start=st.just(EPOCH + timedelta(hours=2)),
     windows=st.sampled_from([(), (Window(frozenset(range(7)), EPOCH.time(), 240, "UTC"),)]),
 )
+policies |= policies.map(lambda policy: replace(policy, strategy="in_place", surge=0))
 fates = st.lists(st.sampled_from(["good", "good", "good", "stillborn", "mute", "faulty"]), max_size=4)
 any_machine = st.integers(0, 20)
 
@@ -176,14 +180,14 @@ class PoolLives(RuleBasedStateMachine):
     @rule(pick=any_machine)
     def another_tool_opens_a_host(self, pick: int) -> None:
         machine = self._any(pick)
-        if machine.registered and machine.name in self.pool.frozen:
+        if machine.registered and self.pool.is_frozen(machine):
             machine.open = True
             self.pool.was_drained.discard(machine.name)
 
     @rule(pick=any_machine)
     def somebody_keeps_a_serving_host(self, pick: int) -> None:
         machine = self._any(pick)
-        if machine.open and machine.name in self.pool.frozen:
+        if machine.open and self.pool.is_frozen(machine):
             machine.tags[tags.KEEP] = "yes"
 
     @rule(pick=any_machine)
@@ -191,13 +195,13 @@ class PoolLives(RuleBasedStateMachine):
         machine = self._any(pick)
         # Not the last one: a pool that shows no host at all is not believed.
         others = [m for m in self.pool.machines.values() if m.registered and m is not machine]
-        if machine.registered and machine.name in self.pool.frozen and not machine.users and others:
+        if machine.registered and self.pool.is_frozen(machine) and not machine.users and others:
             machine.registered = machine.open = False
 
     @rule(pick=any_machine)
     def somebody_makes_a_host_anew_under_its_name(self, pick: int) -> None:
         machine = self._any(pick)
-        if machine.registered and machine.open and machine.name in self.pool.frozen:
+        if machine.registered and machine.open and self.pool.is_frozen(machine):
             self.pool.make_anew(machine)
 
     @rule(held=st.booleans())
@@ -313,19 +317,26 @@ def test_a_rollout_without_faults_or_users_replaces_every_host(policy: Policy, s
     pool = ModelPool([old_machine(n) for n in range(size)], 2, policy)
     result = run_to_the_end(pool)
     check_the_end(pool, result)
+    cannot_spare_one = size == 1 or -(-size * 2 * policy.floor_percent // 100) > (size - 1) * 2
+    if policy.strategy == "in_place" and cannot_spare_one:
+        assert (result.halted is not None, pool.made, pool.vacant) == (True, 0, [])
+        return
     assert (result.done, result.replaced, pool.made) == (True, size, size)
+    assert {machine.name for machine in pool.machines.values() if machine.registered} >= set(pool.vacant)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(policy=policies, budget=st.integers(0, 3))
 def test_a_bad_image_costs_as_many_hosts_as_the_budget_and_one_more(policy: Policy, budget: int) -> None:
-    """Every host fails: the rollout halts, no user has noticed, and no outdated host was touched."""
-    pool = ModelPool([old_machine(n) for n in range(3)], 2, replace(policy, failure_budget=budget))
+    """Every host fails: the rollout halts, no user has noticed, and no outdated host was touched but the one that went first in place."""
+    in_place = policy.strategy == "in_place"
+    floor = min(policy.floor_percent, 50) if in_place else policy.floor_percent
+    pool = ModelPool([old_machine(n) for n in range(3)], 2, replace(policy, failure_budget=budget, floor_percent=floor))
     pool.next_fates = ["faulty", "mute", "stillborn", "faulty", "mute"]
     result = run_to_the_end(pool)
     assert result.halted
     assert pool.made == budget + 1
-    assert all(machine.open for machine in pool.of_pool_outdated())
+    assert [machine.open for machine in pool.of_pool_outdated()] == [True] * (2 if in_place else 3)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
