@@ -8,10 +8,11 @@ finished rollout, drain mode is put back on outdated hosts that still stand; on 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from functools import partial
+from typing import Any
 
 from evergold import tags
 from evergold.azure import AzureFailure
@@ -24,6 +25,7 @@ from evergold.rollout.beside import Beside, beside
 from evergold.rollout.hands import Hands
 from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
 from evergold.rollout.in_place import why_not_in_place
+from evergold.rollout.lease import Holding
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
@@ -116,32 +118,36 @@ def ring_of(image_set: ImageSet, pool_name: str) -> tuple[ReleaseMethod | None, 
 
 async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobody_holds) -> Tick:
     """Brings the pool to the target and returns the last tick. Raises RolloutHalted, LeaseHeldError or AzureFailure."""
-    held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
+    taken = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
+    held = Holding(place.azure, place.pool_id, taken)
     try:
-        place = replace(place, exclusion_tag=await scaling.exclusion_tag(place))
+        place = replace(place, exclusion_tag=await scaling.exclusion_tag(place), has_lease=held.lasts)
         if not place.target.canary_only:
-            await scaling.suspend(place)
-        begun = await _begin(place)
+            await held.do(partial(scaling.suspend, place))
+        begun = await _begin(place, held)
         try:
             async with beside() as checks:
                 return await _loop(begun, held, report, hold, checks)
         except BaseException:
             # A rollout that lost its lease (Azure did not answer for so long) leaves the hosts to whoever has it now.
-            if await lease.still_ours(place.azure, place.pool_id, held):
-                await _put_back(begun)
+            await held.do_on_the_way_out(partial(_put_back, begun))
             raise
     finally:
-        if await lease.still_ours(place.azure, place.pool_id, held):
-            await scaling.put_back(place)
-            await lease.release(place.azure, place.pool_id, held)
+        await held.do_on_the_way_out(partial(_give_pool_back, place, held))
 
 
-async def _begin(place: Place) -> Place:
+async def _give_pool_back(place: Place, held: Holding) -> None:
+    """The pool's scaling plan looks after it again, and its lease is free."""
+    await scaling.put_back(place)
+    await lease.release(place.azure, place.pool_id, held.lease)
+
+
+async def _begin(place: Place, held: Holding) -> Place:
     """Freezes what this rollout replaces, once: the size of the pool and the hosts. Later starts find it done."""
-    snapshot = await _fit_look(place)
+    snapshot = await _fit_look(place, held)
     target = _known_of(place.target, snapshot)
     if not target.canary_only and target.size == 0:
-        snapshot = await _confirmed(place, snapshot)
+        snapshot = await _confirmed(place, held, snapshot)
         target = _known_of(place.target, snapshot)
     if target.canary_only or target.size > 0:
         size = target.size or pool_size(snapshot, target)
@@ -152,22 +158,29 @@ async def _begin(place: Place) -> Place:
         raise RolloutHalted(reason)
     for host in snapshot.hosts:
         if host.name in names:
-            # With the pool's id: once it is out of the pool, that is how it is still known to belong to it.
-            frozen = {tags.REPLACE: tags.frozen_value(target.refresh, host.vm_id), tags.POOL: str(place.pool_id)}
-            if not host.allow_new_session and not is_asleep(host):
-                frozen[tags.WAS_DRAINED] = target.refresh
-            await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)
+            await held.do(partial(_freeze, place, host))
     # Written last: as long as it is absent, freezing is not over, and is done again from the start.
     rollout = {tags.ROLLOUT: f"{target.refresh}|{size}"}
-    await place.azure.desktops.update_host_pool_tags(place.pool.resource_group, place.pool.name, rollout)
+    tag_pool = place.azure.desktops.update_host_pool_tags
+    await held.do(partial(tag_pool, place.pool.resource_group, place.pool.name, rollout))
     log.info("%s: %d of %d hosts are to be replaced", place.pool.name, len(names), size)
     return place.aiming_at(replace(target, size=size))
 
 
-async def _fit_look(place: Place) -> Snapshot:
+async def _freeze(place: Place, host: Host) -> None:
+    """With the pool's id: once it is out of the pool, that is how it is still known to belong to it."""
+    refresh = place.target.refresh
+    frozen = {tags.REPLACE: tags.frozen_value(refresh, host.vm_id), tags.POOL: str(place.pool_id)}
+    if not host.allow_new_session and not is_asleep(host):
+        frozen[tags.WAS_DRAINED] = refresh
+    await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)
+
+
+async def _fit_look(place: Place, held: Holding) -> Snapshot:
     """A look from which something may follow; looks again until there is one."""
     watch = watch_of(place)
     while True:
+        await held.keep()
         snapshot = await watch.look()
         reason = why_unfit(snapshot, replace(place.target, size=0), place.policy, place.azure.clock.now())
         if not reason:
@@ -176,12 +189,12 @@ async def _fit_look(place: Place) -> Snapshot:
         await place.azure.clock.sleep(TICK_S)
 
 
-async def _confirmed(place: Place, snapshot: Snapshot) -> Snapshot:
+async def _confirmed(place: Place, held: Holding, snapshot: Snapshot) -> Snapshot:
     """A look that shows the same pool as those before it: what is frozen stays so, and a list can be cut short or old."""
     agreeing = 1
     while agreeing < LOOKS_THAT_AGREE:
         await place.azure.clock.sleep(CONFIRM_AFTER_S)
-        again = await _fit_look(place)
+        again = await _fit_look(place, held)
         if _who_is_there(again) == _who_is_there(snapshot):
             agreeing += 1
         else:
@@ -218,21 +231,18 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
     )
 
 
-async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, checks: Beside) -> Tick:
+async def _loop(place: Place, held: Holding, report: Report, hold: Held, checks: Beside) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
     hands = Hands()
-    place = replace(place, has_lease=lambda: held.until > clock.now())
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
-        before, held = held, await lease.keep(place.azure, place.pool_id, held)
-        if held is not before and not place.target.canary_only:
+        if await held.keep() and not place.target.canary_only:
             # As often as the lease is renewed: a rollout that shares the plan may have undone it.
-            await scaling.suspend(place)
+            await held.do(partial(scaling.suspend, place))
         snapshot = await watch.look()
         if snapshot.complete:
-            lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), held, clock.now(), place.pool_id)
-            await scaling.wake(place, snapshot)
+            lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), held.lease, clock.now(), place.pool_id)
             place = place.aiming_at(_known_of(place.target, snapshot))
             hands.look(snapshot, place.target, clock.now())
         why_held, now = await hold(), clock.now()
@@ -244,9 +254,7 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
         if decided.to_judge:
             place = place.aiming_at(await judge_wave(place, decided.to_judge))
             decided = plan(snapshot, place.target, place.policy, now)
-        done = await _act_on(place, snapshot, decided, checks)
-        await _bring_up(place, snapshot)
-        await _note_capacity(place, snapshot, decided)
+        done = await _do_in_time(held, partial(_turn, place, snapshot, decided, checks))
         tick = Tick(clock.now(), snapshot, decided, done, hands.told)
         await report(tick)
         if decided.done and was_done:
@@ -255,6 +263,27 @@ async def _loop(place: Place, held: lease.Lease, report: Report, hold: Held, che
         if decided.halted and not decided.actions:
             raise RolloutHalted(decided.halted)
         await clock.sleep(CONFIRM_AFTER_S if was_done else _pause_s(decided, clock.now()))
+
+
+async def _do_in_time(held: Holding, turn: Callable[[], Coroutine[Any, Any, tuple[Action, ...]]]) -> tuple[Action, ...]:
+    """What a turn has done; nothing that is known of where Azure held it up for as long as the lease lasts."""
+    try:
+        return await held.try_once(turn)
+    except TimeoutError:
+        log.warning(
+            "%s: Azure takes so long that the lease is all but over; it is renewed, and looked at again", held.pool.name
+        )
+        return ()
+
+
+async def _turn(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside) -> tuple[Action, ...]:
+    """Everything of a tick that changes something in Azure. Returns what was done of the plan."""
+    if snapshot.complete:
+        await scaling.wake(place, snapshot)
+    done = await _act_on(place, snapshot, decided, checks)
+    await _bring_up(place, snapshot)
+    await _note_capacity(place, snapshot, decided)
+    return done
 
 
 def _pause_s(decided: Plan, now: datetime) -> float:
@@ -343,12 +372,11 @@ async def put_back_after(place: Place, holder: str) -> None:
 
     Raises LeaseHeldError where somebody else has the pool by now: then it is theirs to put back.
     """
-    held = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
-    try:
-        await _put_back(place)
-        await scaling.put_back(place)
-    finally:
-        await lease.release(place.azure, place.pool_id, held)
+    held = Holding(
+        place.azure, place.pool_id, await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
+    )
+    await held.do(partial(_put_back, place))
+    await held.do(partial(_give_pool_back, place, held))
 
 
 async def _put_back(place: Place) -> None:

@@ -5,12 +5,17 @@ holder that died blocks the pool for no longer than `LEASE_MINUTES`, and not at 
 Host pools have no ETag, so two writers could meet, and what is read of one may be a minute old. So whoever takes a lease has seen for
 longer than that that nobody has it, writes it at once, reads it back when everybody who saw the same has written (the last one wins), and
 looks at every tick whether it is theirs. That takes three minutes; a run that is started again under its own name has it at once.
+
+Azure may hold a call up for longer than a lease lasts. So whatever changes the pool's hosts is done through a `Holding`: nothing is begun
+in the last minutes of a lease, and what is not over by then is given up.
 """
 
 import logging
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from evergold import tags
 from evergold.azure import AzureFailure
@@ -19,12 +24,15 @@ from evergold.azure.ids import ResourceId
 from evergold.clock import within
 
 log = logging.getLogger("evergold.rollout")
+T = TypeVar("T")
 
 LEASE_MINUTES = 10
 # Longer than Azure is seen to answer a read with what was before the last write.
 OLDEST_READ_S = 65
 # A lease is written within this time of the look that showed nobody to have it, or not at all.
 WRITE_WITHIN_S = 60
+# What was sent may be carried out so much later.
+LAST_MINUTES = 2
 
 
 class LeaseHeldError(Exception):
@@ -89,21 +97,6 @@ async def _renewed(azure: Azure, pool: ResourceId, lease: Lease) -> Lease:
     return await _write(azure, pool, lease.refresh, lease.holder)
 
 
-async def still_ours(azure: Azure, pool: ResourceId, lease: Lease) -> bool:
-    """Whether this holder may still change the pool's hosts; where its lease has run out and nobody took it, it is taken again.
-
-    For the way out of a rollout, so it does not raise: where nobody can tell, the answer is no.
-    """
-    try:
-        seen = await _read(azure, pool)
-        if seen is None or seen.holder != lease.holder or seen.until <= azure.clock.now():
-            await take(azure, pool, lease.refresh, lease.holder)
-    except (LeaseHeldError, AzureFailure) as problem:
-        log.error("%s: nothing is put back on the way out: %s", pool.name, problem)
-        return False
-    return True
-
-
 def refuse_another(seen: str | None, lease: Lease, now: datetime, pool: ResourceId) -> None:
     """Raises LeaseHeldError where a look at the pool shows in its tag that somebody else has it by now."""
     _refuse_foreign(parse(seen), lease.holder, now, pool)
@@ -116,9 +109,61 @@ async def release(azure: Azure, pool: ResourceId, lease: Lease) -> None:
         await azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {}, remove=(tags.LEASE,))
 
 
+@dataclass
+class Holding:
+    """A pool while its lease is held: the lease as it was last renewed, and what may be done under it."""
+
+    azure: Azure
+    pool: ResourceId
+    lease: Lease
+
+    @property
+    def _left_s(self) -> float:
+        left = self.lease.until - self.azure.clock.now() - timedelta(minutes=LAST_MINUTES)
+        return left.total_seconds()
+
+    def lasts(self) -> bool:
+        """Whether something may be begun now."""
+        return self._left_s > 0
+
+    async def keep(self) -> bool:
+        """Renews the lease where that is due, and tells whether it was. Raises LeaseHeldError where somebody else has it now."""
+        before, self.lease = self.lease, await keep(self.azure, self.pool, self.lease)
+        return self.lease is not before
+
+    async def try_once(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Does the work as far as the lease lasts. Raises TimeoutError where that was not enough: how much of it was done is not known."""
+        if not self.lasts():
+            raise TimeoutError
+        return await within(self.azure.clock, self._left_s, work())
+
+    async def do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Does the work, again under a renewed lease where Azure held it up; doing it twice has to be as doing it once."""
+        while True:
+            await self.keep()
+            with suppress(TimeoutError):
+                return await self.try_once(work)
+            log.warning(
+                "%s: Azure took so long that the lease is all but over; it is renewed, and that tried again",
+                self.pool.name,
+            )
+
+    async def do_on_the_way_out(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Does the work where the pool is still ours, and says so where it is not, or nobody can tell: it does not raise."""
+        try:
+            refuse_another(await _tag(self.azure, self.pool), self.lease, self.azure.clock.now(), self.pool)
+            await self.do(work)
+        except (LeaseHeldError, AzureFailure) as problem:
+            log.error("%s: nothing is put back on the way out: %s", self.pool.name, problem)
+
+
 async def _read(azure: Azure, pool: ResourceId) -> Lease | None:
+    return parse(await _tag(azure, pool))
+
+
+async def _tag(azure: Azure, pool: ResourceId) -> str | None:
     found = await azure.desktops.get_host_pool(pool.resource_group, pool.name)
-    return parse((found.tags or {}).get(tags.LEASE)) if found else None
+    return (found.tags or {}).get(tags.LEASE) if found else None
 
 
 async def _write(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lease:

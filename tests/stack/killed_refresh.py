@@ -133,7 +133,7 @@ async def until(stack: Stack, look: Callable[[], Awaitable[Any]]) -> Any:
         stack.fail_if_dead()
         waited = (clock.now() - started).total_seconds()
         assert waited < LIMIT_S, f"Nothing came of it within {LIMIT_S} s; logs in {stack.state}"
-        await clock.sleep(0.3)
+        await clock.sleep(0.6)
     return found
 
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,7 @@ QUICK = Durations(
     script=(5, 30),
     assess_patches=(5, 20),
 )
+LONG_ONES = 10  # one storm of so many rages for an hour, over more hosts
 FAILURES_IN_CALM = 3
 CALM_WITHIN = timedelta(hours=8)  # after the last fault; a rollout that is not over by then does not end
 
@@ -99,8 +101,9 @@ def plan_of(seed: int) -> Plan:
     def sometimes(chance: float, most: float) -> float:
         return dice.uniform(most / 5, most) if dice.random() < chance else 0.0
 
-    hosts, limit = dice.choice((1, 2, 2, 3, 3, 4)), dice.choice((2, 3, 5))
-    minutes = dice.uniform(25, 70)
+    long = seed % LONG_ONES == 0
+    hosts, limit = dice.choice((1, 2, 2, 3, 3, 4) if long else (1, 2, 2)), dice.choice((2, 3, 5))
+    minutes = dice.uniform(*((25, 70) if long else (5, 20)))
     spells = []
     for _ in range(dice.choice((0, 0, 1, 2))):
         start = dice.uniform(0, minutes * 60)
@@ -117,9 +120,9 @@ def plan_of(seed: int) -> Plan:
             "release_method": dice.choice(("opportunistic", "immediate", "immediate", "scheduled")),
             "max_surge": dice.choice((1, 1, 2, "50%", "100%")),
             "capacity_floor_percent": dice.choice((50, 66, 80, 100)),
-            "warn_minutes": dice.choice((2, 5)),
-            "settle_minutes": dice.choice((2, 5)),
-            "min_drain_minutes": dice.choice((2, 5, 15)),
+            "warn_minutes": dice.choice((2, 5) if long else (2,)),
+            "settle_minutes": dice.choice((2, 5) if long else (1, 2)),
+            "min_drain_minutes": dice.choice((2, 5, 15) if long else (1, 2, 5)),
             "join_timeout_minutes": 25,
             "failure_budget": dice.choice((0, 1, 2, 4)),
         },
@@ -144,11 +147,14 @@ def plan_of(seed: int) -> Plan:
             (dice.randint(1, 40), dice.choice((0.1, 3, 15))) for _ in range(dice.choice((0, 0, 1, 2)))
         ),
         rival_after=dice.uniform(1, minutes) if dice.random() < 0.2 else None,
-        real_logs=seed % 16 == 0,
+        real_logs=seed % (2 * LONG_ONES) == 0,
         openings=0,
     )
     # Thrown last, so that what was there before is as it was.
-    later = {"warn_again_minutes": dice.choice((0, 0, 1)), "wave_bake_minutes": dice.choice((0, 5, 15))}
+    later = {
+        "warn_again_minutes": dice.choice((0, 0, 1)),
+        "wave_bake_minutes": dice.choice((0, 5, 15) if long else (0, 0, 5)),
+    }
     openings = dice.choice((0, 0, 1, 4)) if plan.rollout["release_method"] == "opportunistic" else 0
     return replace(plan, rollout={**plan.rollout, **later}, openings=openings)
 
@@ -166,8 +172,14 @@ def run(seed: int) -> Outcome:
     return run_virtual(main, scenario.start)
 
 
+@cache
+def _small() -> Scenario:
+    """The small world, read once for all storms."""
+    return load("small")
+
+
 def _scenario(plan: Plan) -> Scenario:
-    small = load("small")
+    small = _small()
     definition = small.definitions[0]
     versions = [*definition.versions, Version(version=NEW, os_build="26200.9231")]
     pool = small.host_pools[0].model_copy(
@@ -231,7 +243,8 @@ class _Storm:
         """The pool's image set, with the plan's rollout policy."""
         changes = dict(self.plan.rollout)
         if changes["release_method"] == "scheduled":
-            changes["scheduled_start"] = (self.scenario.start + timedelta(minutes=20)).isoformat()
+            later = timedelta(minutes=self.plan.minutes / 3)
+            changes["scheduled_start"] = (self.scenario.start + later).isoformat()
         return small_image_set(rollout=changes, checks={"settle_timeout_minutes": 15})
 
     def place(self, azure: Azure) -> Place:
