@@ -29,25 +29,15 @@ from evergold.rollout.model import Target
 from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
 from simulator.machines import Machine
-from simulator.scenario import Client, Durations, Promises, Scenario, Subnet, Version, load
+from simulator.scenario import Client, Promises, Scenario, Subnet, Version, load
 from tests.storm.crowd import Crowd, Misfortune, Opener
 from tests.storm.weather import Climate, Weather
 from tests.support.asgi_transport import AsgiTransport
+from tests.support.rollouts import QUICK
 from tests.support.simulated import NETWORKS, SECRET_VARIABLE, Killed, Wire, environment_of, small_image_set
 
 NEW, REFRESH = "1.1.0", "office-1"
 RIVAL = Client(client_id="55555555-5555-4555-8555-555555555555", secret="simulated-secret")
-# Everything that takes an hour in Azure takes a minute here: what matters is the order of things, and each tick costs.
-QUICK = Durations(
-    vm_create=(15, 70),
-    vm_deallocate=(5, 40),
-    vm_delete=(5, 40),
-    extension=(5, 40),
-    agent_install=(5, 30),
-    agent_first_update=(20, 90),
-    script=(5, 30),
-    assess_patches=(5, 20),
-)
 LONG_ONES = 10  # one storm of so many rages for an hour, over more hosts
 FAILURES_IN_CALM = 3
 CALM_WITHIN = timedelta(hours=8)  # after the last fault; a rollout that is not over by then does not end
