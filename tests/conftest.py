@@ -1,4 +1,4 @@
-"""How tests are shared out among the processes of `pytest -n 3`: those of one running stack to one process, all others freely.
+"""How tests are shared out among the processes of `pytest -n 3`: those that share something costly to one process, all others freely.
 
 The stack is started once a process and takes minutes, in which it mostly waits: the other tests use the cores meanwhile, and step back
 whenever a process of the stack wants one, because its time runs on. (`--dist loadgroup` with pytest-xdist 3.8.0 and this pytest passes
@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-STACK = "tests/stack/"
+STACK, CONTRACTS = (
+    "tests/stack/",
+    "tests/contracts/",
+)  # a running stack; a walk over every route, and Microsoft's parsers
 BESIDE_THE_STACK = 19  # the niceness of the tests that only compute
 
 
-class StackInOneProcess(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Hands out every test by itself, but those of the stack together."""
+class SharersTogether(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Hands out every test by itself, but those of the stack together, and those of the contracts."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return STACK if nodeid.startswith(STACK) else nodeid
+        return next((folder for folder in (STACK, CONTRACTS) if nodeid.startswith(folder)), nodeid)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -30,4 +33,4 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """The scheduler of this project's tests."""
-    return StackInOneProcess(config, log)
+    return SharersTogether(config, log)

@@ -9,7 +9,7 @@ Promise: what comes out equals what the SDK makes. Whatever is not plainly of th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -78,7 +78,7 @@ class QuickModels:
         known = frozenset(path[0] for _, path, _ in attributes)
 
         def make(data: Any) -> Any:
-            if not isinstance(data, Mapping):
+            if not isinstance(data, dict):
                 raise NotPlainError
             values = {name: _at(data, path, convert) for name, path, convert in attributes}
             made = model(**{name: value for name, value in values.items() if name not in set_by_azure})
@@ -99,7 +99,7 @@ def _at(data: Any, path: tuple[str, ...], convert: Convert) -> Any:
     for level in path:
         if data is None:
             return None
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             raise NotPlainError
         data = data.get(level)
     return None if data is None else convert(data)
@@ -132,7 +132,7 @@ def _list_of(convert: Convert) -> Convert:
 
 def _dict_of(convert: Convert) -> Convert:
     def convert_all(values: Any) -> Any:
-        if not isinstance(values, Mapping):
+        if not isinstance(values, dict):
             raise NotPlainError
         return {name: None if value is None else convert(value) for name, value in values.items()}
 
