@@ -36,6 +36,7 @@ from simulator.session_hosts import (
     AGENT_VERSION,
     CHECKS,
     FATAL_CHECKS,
+    PERSONAL,
     STACK_VERSION,
     USABLE,
     Pool,
@@ -111,7 +112,7 @@ class Desktop:
         """
         host, session = self._desks.get((pool.id, user), (None, None))
         if host is None or session is None or host.removed:
-            host, session = self._host_for(pool), None
+            host, session = self._host_for(pool, user), None
         if host is None or not host.alive:
             self.world.tell(SignInRefused(pool.name, user))
             return None
@@ -122,12 +123,18 @@ class Desktop:
         session = Session(pool.next_session, user, self.world.now)
         pool.next_session += 1
         host.sessions[session.number] = session
+        if pool.host_pool_type == PERSONAL:
+            host.assigned_user = user
         self._desks[pool.id, user] = host, session
         self._tell(host, session, "Active", "signed in")
         return session
 
-    def _host_for(self, pool: Pool) -> SessionHost | None:
-        usable = (host for host in pool.hosts.values() if host.usable)
+    def _host_for(self, pool: Pool, user: str) -> SessionHost | None:
+        """In a personal pool their own host, whatever its state, or the first that is nobody's: it is assigned to them."""
+        own = next((host for host in pool.hosts.values() if host.assigned_user == user), None)
+        if own is not None:
+            return own if own.usable else None
+        usable = (host for host in pool.hosts.values() if host.usable and not host.assigned_user)
         sign = -1 if pool.load_balancer == "DepthFirst" else 1
         return min(usable, key=lambda host: (sign * len(host.sessions), host.name), default=None)
 

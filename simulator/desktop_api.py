@@ -183,11 +183,13 @@ class DesktopApi:
         return Reply(200, self._host(request).body(self._world.now))
 
     def patch_host(self, request: ArmRequest) -> Reply:
-        """Drain mode and the friendly name."""
+        """Drain mode, the friendly name, and whose it is."""
         host = self._host(request)
         properties = request.body.get("properties") or {}
         if properties.get("allowNewSession") is not None:
             host.allow_new_session = bool(properties["allowNewSession"])
+        if "assignedUser" in properties:
+            host.assigned_user = properties["assignedUser"] or ""
         if "friendlyName" in properties:
             host.friendly_name = properties["friendlyName"]
         self._desktop.tell_changed(host.pool)

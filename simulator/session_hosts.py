@@ -10,6 +10,7 @@ from typing import Any
 from simulator.kernel.arm import Json
 
 HEARTBEAT_S = 60
+PERSONAL = "Personal"
 AGENT_VERSION = "1.0.12183.900"
 STACK_VERSION = "rdp-sxs250900500"
 USABLE = ("Available", "NeedsAssistance")
@@ -89,6 +90,7 @@ class SessionHost:
     updated: datetime | None = None
     failing: tuple[str, ...] = ()  # names of the health checks that fail
     removed: bool = False
+    assigned_user: str = ""  # in a personal pool
 
     @property
     def id(self) -> str:
@@ -138,7 +140,7 @@ class SessionHost:
                 "allowNewSession": self.allow_new_session,
                 "virtualMachineId": self.vm_id,
                 "resourceId": self.vm.lower(),
-                "assignedUser": None,
+                "assignedUser": self.assigned_user or None,
                 "friendlyName": self.friendly_name,
                 "status": self.status,
                 "statusTimestamp": wire_time(self.status_since),

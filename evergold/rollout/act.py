@@ -450,6 +450,8 @@ async def _refuse_users(place: Place, host: Host) -> None:
     if seen is None:
         return
     sessions = await place.azure.desktops.list_user_sessions_on(group, pool, name)
+    if seen.assigned_user:
+        raise Deferred(f"{host.name}: it has become {seen.assigned_user}'s own")
     if seen.allow_new_session or seen.sessions or sessions:
         raise Deferred(f"{host.name}: the broker shows {len(sessions)} sessions on it, or lets new ones on")
 

@@ -24,12 +24,14 @@ def is_kept(host: Host) -> bool:
     return tags.KEEP in host.tags
 
 
+def is_marked(host: Host, target: Target) -> bool:
+    """Whether this very VM was frozen into this rollout."""
+    return bool(host.vm_id) and host.tags.get(tags.REPLACE) == tags.frozen_value(target.refresh, host.vm_id)
+
+
 def is_frozen(host: Host, target: Target) -> bool:
-    """Whether this very VM was frozen into this rollout, and nobody has asked to keep it."""
-    mark = host.tags.get(tags.REPLACE)
-    if mark is None or is_kept(host) or not host.vm_id or not host.has_vm:
-        return False
-    return mark == tags.frozen_value(target.refresh, host.vm_id)
+    """Whether this very VM was frozen into this rollout, nobody has asked to keep it, and it has become nobody's own."""
+    return is_marked(host, target) and host.has_vm and not is_kept(host) and not host.assigned_user
 
 
 def is_back(host: Host, target: Target) -> bool:

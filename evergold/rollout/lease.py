@@ -33,6 +33,7 @@ OLDEST_READ_S = 65
 WRITE_WITHIN_S = 60
 # What was sent may be carried out so much later.
 LAST_MINUTES = 2
+TRIES_ON_THE_WAY_OUT, BETWEEN_TRIES_S = 4, 5
 
 
 class LeaseHeldError(Exception):
@@ -149,12 +150,20 @@ class Holding:
             )
 
     async def do_on_the_way_out(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Does the work where the pool is still ours, and says so where it is not, or nobody can tell: it does not raise."""
-        try:
-            refuse_another(await _tag(self.azure, self.pool), self.lease, self.azure.clock.now(), self.pool)
-            await self.do(work)
-        except (LeaseHeldError, AzureFailure) as problem:
-            log.error("%s: nothing is put back on the way out: %s", self.pool.name, problem)
+        """Does the work where the pool is still ours, and says so where it is not, or nobody can tell: it does not raise.
+
+        A failure that may pass is given some more tries, and no more than that: whoever cancelled is waiting.
+        """
+        for tries_left in reversed(range(TRIES_ON_THE_WAY_OUT)):
+            try:
+                refuse_another(await _tag(self.azure, self.pool), self.lease, self.azure.clock.now(), self.pool)
+                await self.do(work)
+                return
+            except (LeaseHeldError, AzureFailure) as problem:
+                if not tries_left or isinstance(problem, LeaseHeldError) or not problem.retryable:
+                    log.error("%s: not everything was put back on the way out: %s", self.pool.name, problem)
+                    return
+            await self.azure.clock.sleep(BETWEEN_TRIES_S)
 
 
 async def _read(azure: Azure, pool: ResourceId) -> Lease | None:

@@ -37,6 +37,7 @@ class Host:
         power: "running", "starting", "stopping", "stopped", "deallocating", "deallocated" or "unknown".
         registered: whether the broker knows it; the fields from `status` on mean nothing otherwise.
         session_count: sessions of every state.
+        assigned_user: whose host it is, in a personal pool; "" where it is nobody's.
         health_checks: names of the AVD health checks that fail.
 
     """
@@ -57,6 +58,7 @@ class Host:
     last_heartbeat: datetime | None = None
     health_checks: tuple[str, ...] = ()
     sessions: tuple[Session, ...] = ()
+    assigned_user: str = ""
 
     @property
     def has_vm(self) -> bool:

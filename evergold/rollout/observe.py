@@ -158,6 +158,7 @@ def _host(
         last_heartbeat=registration.last_heart_beat if registration else None,
         health_checks=_failing_checks(registration) if registration else (),
         sessions=on_it,
+        assigned_user=(registration.assigned_user or "") if registration else "",
     )
 
 

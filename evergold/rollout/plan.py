@@ -45,6 +45,7 @@ What holds for all of them:
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
 | a scheduled rollout begins nothing that its window has no time for, and opens occupied hosts again when it ends | days are for work |
 | a host that other hands open again is drained once more, and then left to them | nobody fights with colleagues or their tools |
+| in a personal pool a host that is somebody's own is never touched, and opened again if it became so while it drained | they have no other |
 | over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
 **Capacity** is the number of session slots on hosts that take new sessions: `max_session_limit` for each host that is running, in the
@@ -77,6 +78,7 @@ from evergold.rollout.hosts import (
     is_kept,
     is_lost,
     is_lower,
+    is_marked,
     is_new,
     is_ready,
     is_retained,
@@ -93,6 +95,7 @@ from evergold.rollout.windows import next_opening, open_until
 MOVES_USERS = ("immediate", "scheduled")
 SNAPSHOT_MAX_AGE = timedelta(minutes=5)
 NAME_LIMIT = 15  # Windows computer names
+PERSONAL = "Personal"
 NO_LIMIT = 999_999  # what Azure takes for a pool without a session limit
 # Users who were signed out are expected back within this time: their slots are not given to others.
 RETURN_TIME = timedelta(minutes=10)
@@ -140,10 +143,15 @@ class View:
 
     @cached_property
     def failures(self) -> dict[str, str]:
-        """New hosts that did not come up or were lost, with the reason. One that is being deleted was counted before."""
+        """New hosts that did not come up or were lost, with the reason; but not one that is somebody's own already: it is never deleted.
+
+        One that is being deleted was counted before.
+        """
         found = {}
         for host in self.fresh:
-            reason = None if is_going(host) else why_failed(host, self.target, self.policy, self.now)
+            reason = (
+                None if is_going(host) or host.assigned_user else why_failed(host, self.target, self.policy, self.now)
+            )
             if reason is not None:
                 found[host.name] = reason
         return found
@@ -167,6 +175,8 @@ class View:
     @property
     def limit(self) -> int:
         """Session slots of one host."""
+        if self.snapshot.pool.host_pool_type == PERSONAL:
+            return 1
         return self.snapshot.pool.max_session_limit if self.snapshot.pool.max_session_limit > 0 else NO_LIMIT
 
     @cached_property
@@ -460,7 +470,7 @@ def _may_be_empty(snapshot: Snapshot, target: Target) -> bool:
 
 
 def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
-    """The hosts that a rollout replaces, decided once, when it starts: in the pool, on another image, not kept.
+    """The hosts that a rollout replaces, decided once, when it starts: in the pool, on another image, not kept, nobody's own.
 
     Empty for a snapshot that is not complete; ask `why_unfit` before taking an empty answer for an up-to-date pool.
     """
@@ -469,7 +479,12 @@ def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
     return tuple(
         host.name
         for host in snapshot.hosts
-        if host.registered and host.has_vm and host.vm_id and not is_kept(host) and not on_target(host, target)
+        if host.registered
+        and host.has_vm
+        and host.vm_id
+        and not is_kept(host)
+        and not host.assigned_user
+        and not on_target(host, target)
     )
 
 
@@ -484,7 +499,7 @@ def put_back(snapshot: Snapshot, target: Target) -> tuple[Action, ...]:
     return tuple(
         Action(Kind.UNDRAIN, host.name, reason)
         for host in snapshot.hosts
-        if is_frozen(host, target) and is_draining(host) and tags.WAS_DRAINED not in host.tags
+        if is_marked(host, target) and not is_kept(host) and is_draining(host) and tags.WAS_DRAINED not in host.tags
     )
 
 
@@ -516,6 +531,7 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
         return
     if view.target.hold:
         return
+    yield from _give_to_owners(view)
     yield from _delete_failed(view)
     yield from _bring_up(view)
     coming_back = list(_bring_back(view))
@@ -540,6 +556,14 @@ def _give_back(view: View) -> Iterable[Action]:
     for action in put_back(view.snapshot, view.target):
         if action.host in occupied:
             yield replace(action, reason="its users are still on it, and the maintenance window is over")
+
+
+def _give_to_owners(view: View) -> Iterable[Action]:
+    """A host that has become somebody's own after it was drained here is theirs to use: they have no other."""
+    for host in view.others:
+        ours = is_marked(host, view.target) and tags.DRAINED_AT in host.tags and tags.WAS_DRAINED not in host.tags
+        if host.assigned_user and ours and is_draining(host):
+            yield Action(Kind.UNDRAIN, host.name, "it has become somebody's own, and stays as it is")
 
 
 def _close_unchecked(view: View) -> Iterable[Action]:
@@ -649,7 +673,7 @@ def _put_away(host: Host, view: View) -> Iterable[Action]:
         # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
         reason = "the broker does not know it, though it was not taken out of the pool here"
         yield Action(Kind.NOTE_EMPTY, host.name, reason)
-    elif view.in_place:
+    elif view.in_place and _went_by_us(host):
         if not _time_left(host, view) and not is_going(host):
             yield Action(Kind.DELETE_OUTDATED, host.name, "it is out of the pool, and its successor takes its name")
     elif host.power not in OFF:
@@ -657,6 +681,11 @@ def _put_away(host: Host, view: View) -> Iterable[Action]:
             yield Action(Kind.DEALLOCATE, host.name, "it is out of the pool")
     elif host.power == "deallocated":
         yield Action(Kind.MARK_RETIRED, host.name, "it is switched off")
+
+
+def _went_by_us(host: Host) -> bool:
+    """Whether it was in drain mode for this rollout, or before it. What other hands took out of the pool may be somebody's: it is kept."""
+    return not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
 
 
 def _empty(host: Host, view: View) -> Iterable[Action]:
@@ -803,10 +832,11 @@ def _on_their_way(host: Host, policy: Policy, now: datetime) -> int:
 
 def _why_halted(view: View) -> str | None:
     """Why the rollout stops by itself, in a paragraph for whoever has to go on from there."""
-    if view.snapshot.pool.host_pool_type == "Personal":
+    if view.snapshot.pool.host_pool_type == PERSONAL and not view.in_place:
         return (
             "This is a personal host pool: each user is bound to a host of their own, and would lose it to a new one. Nothing was changed. "
-            "What to do: take the pool out of the image set's rings, and update its hosts in place."
+            "What to do: use the strategy in_place, which replaces the hosts that are nobody's yet; or take the pool out of the image "
+            "set's rings."
         )
     if lower := _why_lower(view):
         return lower
@@ -1045,6 +1075,8 @@ def _note(host: Host, view: View) -> Note:
         return _outdated_note(host, view)
     if host.name in view.made_names:
         return _new_note(host, view)
+    if host.assigned_user:
+        return Note("assigned", f"it is {host.assigned_user}'s own: it is never touched")
     if is_kept(host):
         return Note("kept", f"somebody has tagged it {tags.KEEP}: it is never touched")
     if is_retained(host, view.target):

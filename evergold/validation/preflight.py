@@ -256,17 +256,30 @@ def _looks_at_pools(azure: Azure, image_set: ImageSet, pools: list[Pool]) -> lis
     return looks
 
 
+async def _personal_pool(azure: Azure, image_set: ImageSet, pool: Pool) -> Check:
+    """Only hosts that are nobody's yet can be replaced, and only one after the other: the pool is not to grow."""
+    name, wanted = f"host pool {pool.name}", "hosts that are nobody's, and the strategy in_place"
+    if image_set.rollout.strategy != "in_place":
+        personal = "It is Personal: its hosts belong to people, and cannot be replaced by new ones beside them."
+        remedy = "Set rollout.strategy to in_place, which replaces hosts that are nobody's yet; or take it out of the image set's rings."
+        return _failed(name, personal, wanted, remedy)
+    hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
+    free = sum(1 for host in hosts if not host.assigned_user)
+    measured = f"It is Personal: {free} of its {len(hosts)} hosts are nobody's and are replaced; those that people own stay as they are."
+    return _passed(name, measured, wanted)
+
+
 async def _pool(azure: Azure, image_set: ImageSet, pool: Pool) -> list[Check]:
     name = f"host pool {pool.name}"
     found = await azure.desktops.get_host_pool(pool.resource_group, pool.name)
     if found is None:
         missing = f"There is no host pool {pool.name} in {pool.resource_group}."
         return [_failed(name, missing, "exists", f"Correct `rings` in deployments/image_sets/{image_set.name}.yaml.")]
+    if found.host_pool_type == "Personal":
+        return [await _personal_pool(azure, image_set, pool)]
     if found.host_pool_type != "Pooled":
-        personal = (
-            f"It is {_text(found.host_pool_type)}: its hosts belong to people, and cannot be replaced by new ones."
-        )
-        return [_failed(name, personal, "pooled", "Take it out of the image set's rings.")]
+        other = f"It is {_text(found.host_pool_type)}: its hosts are not made by Azure."
+        return [_failed(name, other, "pooled", "Take it out of the image set's rings.")]
     if not found.max_session_limit or found.max_session_limit >= NO_SESSION_LIMIT:
         unlimited = "It has no session limit, so nobody can say how much capacity a rollout leaves."
         return [_failed(name, unlimited, "a session limit", "Set the max session limit of the host pool.")]

@@ -8,6 +8,8 @@ import pytest
 
 from evergold import tags
 from evergold.rollout.engine import RolloutHalted, Tick, roll_out
+from simulator.scenario import load
+from simulator.session_hosts import Pool
 from tests.support.rollouts import ME, NEW, OLD, ignore, place, world
 from tests.support.simulated import Killed, Simulated, simulated, small_image_set
 
@@ -20,6 +22,12 @@ FIRST = 11
 
 async def rolled_out(world: Simulated, **target: Any) -> Tick:
     return await roll_out(place(world, **target), ME, ignore)
+
+
+def three() -> dict[str, Any]:
+    """The pool has three hosts, on which nobody is."""
+    pool = load("small").host_pools[0]
+    return {"host_pools": [pool.model_copy(update={"hosts": 3, "people": 0})]}
 
 
 def run(body: Any, **changes: Any) -> Any:
@@ -75,6 +83,51 @@ def test_a_roll_back_makes_the_hosts_anew_on_the_earlier_version() -> None:
         assert_replaced(world, OLD)
 
     run(body)
+
+
+def personal(world: Simulated) -> Pool:
+    """The world's pool as a personal one, whose first host is Ada's."""
+    (pool,) = world.cloud.desktop.pools.values()
+    pool.host_pool_type, pool.load_balancer = "Personal", "Persistent"
+    pool.hosts["pil-001"].assigned_user = "ada@contoso.com"
+    return pool
+
+
+def versions(world: Simulated) -> dict[str, str]:
+    """The version that each host of the pool was made from."""
+    vms = {machine.id: machine for machine in world.cloud.compute.machines()}
+    return {host.name: vms[host.vm].image_reference["id"].rpartition("/")[2] for host in world.cloud.desktop.hosts()}
+
+
+def test_in_a_personal_pool_hosts_that_are_nobodys_are_replaced_and_those_that_people_own_stay() -> None:
+    async def body(world: Simulated) -> None:
+        pool = personal(world)
+        last = await rolled_out(world)
+        assert (last.plan.done, last.plan.replaced) == (True, 2)
+        assert versions(world) == {"pil-001": OLD, "pil-002": NEW, "pil-003": NEW}
+        assert all(host.allow_new_session for host in pool.hosts.values())
+        assert world.cloud.desktop.sign_in(pool, "ada@contoso.com") is not None
+
+    run(body, **three())
+
+
+def test_a_host_that_becomes_somebodys_own_while_it_drains_is_opened_for_them_and_stays() -> None:
+    async def body(world: Simulated) -> None:
+        pool = personal(world)
+
+        async def report(tick: Tick) -> None:
+            drained = [host for host in pool.hosts.values() if not host.allow_new_session and not host.assigned_user]
+            if not given and drained and tags.DRAINED_AT in world.cloud.compute.find(drained[0].vm).tags:  # type: ignore[union-attr]  # it stands
+                drained[0].assigned_user = "grace@contoso.com"
+                given.append(drained[0].name)
+
+        given: list[str] = []
+        await roll_out(place(world), ME, report)
+        (graces,) = given
+        assert {name for name, version in versions(world).items() if version == OLD} == {"pil-001", graces}
+        assert world.cloud.desktop.sign_in(pool, "grace@contoso.com") is not None
+
+    run(body, **three())
 
 
 @pytest.mark.parametrize("left", ["keeps_disk", "keeps_nic"])

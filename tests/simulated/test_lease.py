@@ -4,9 +4,11 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
 
 from evergold import tags
 from evergold.azure import Azure
@@ -90,6 +92,33 @@ def test_nothing_is_done_to_a_pool_that_another_has_by_now(on_the_way_out: bool)
         await world.azure.clock.sleep(LEASE_MINUTES * 60)
         with pytest.raises(LeaseHeldError, match="office-2"):
             await holding.do(work)
+
+    simulated(body, **world())
+
+
+class LosesAnAnswer:
+    """The first write to the pool is not done, and not answered."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire, self.lost = wire, 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serves one call, or loses it."""
+        if scope["method"] == "PATCH" and not self.lost:
+            self.lost += 1
+            raise ServiceResponseError("connection lost")
+        await self._wire(scope, receive, send)
+
+
+def test_the_lease_is_given_back_though_an_answer_is_lost_on_the_way_out() -> None:
+    async def body(world: Simulated) -> None:
+        holding = await held(world)
+        lossy = LosesAnAnswer(world.wire)
+        async with Azure.connect(
+            environment_of(world.cloud.scenario), AsgiTransport(lossy), world.azure.clock
+        ) as azure:
+            await holding.do_on_the_way_out(partial(lease.release, azure, holding.pool, holding.lease))
+        assert (lossy.lost, lease_of(world)) == (1, "")
 
     simulated(body, **world())
 

@@ -243,13 +243,28 @@ def test_a_pool_that_the_image_set_does_not_name() -> None:
 # Every check, each verdict
 
 
-def checked(image_set: ImageSet | None = None, **changes: Any) -> dict[str, Check]:
+def checked(
+    image_set: ImageSet | None = None, prepare: Callable[[Simulated], None] | None = None, **changes: Any
+) -> dict[str, Check]:
     """Everything that preflight says of a world."""
 
     async def body(world: Simulated) -> dict[str, Check]:
+        if prepare is not None:
+            prepare(world)
         return {check.name: check for check in await check_image_set(world.azure, world.image_set)}
 
     return simulated(body, image_set, **changes)
+
+
+def test_a_personal_pool_is_taken_in_place_and_it_is_said_how_many_hosts_stay() -> None:
+    def changed(world: Simulated) -> None:
+        (pool,) = world.cloud.desktop.pools.values()
+        pool.host_pool_type = "Personal"
+        pool.hosts["pil-001"].assigned_user = "ada@contoso.com"
+
+    in_place = small_image_set(rollout={"strategy": "in_place", "capacity_floor_percent": 50})
+    check = checked(in_place, prepare=changed)["host pool hp-pilot"]
+    assert (check.verdict, "1 of its 2 hosts are nobody's" in check.measured) == ("pass", True)
 
 
 def test_families_that_have_room_are_named_where_one_has_none() -> None:

@@ -51,6 +51,7 @@ class Machine:
     deleted_at: datetime | None = None
     proven_from: datetime | None = None  # since when it is checked and has not been seen unwell
     fate: str = "good"  # what becomes of a new one: good, stillborn, mute or faulty
+    owner: str = ""  # in a personal pool
 
     @property
     def serves(self) -> bool:
@@ -61,8 +62,17 @@ class Machine:
 class ModelPool:
     """The truth, the rollout's settings, and what has gone on."""
 
-    def __init__(self, machines: list[Machine], limit: int, policy: Policy, *, rollback: bool = False) -> None:
+    def __init__(
+        self,
+        machines: list[Machine],
+        limit: int,
+        policy: Policy,
+        *,
+        rollback: bool = False,
+        personal: bool = False,
+    ) -> None:
         self.now = EPOCH
+        self.personal = personal
         self.behind = timedelta(0)  # how far the engine's clock has been set back
         self.machines = {machine.name: machine for machine in machines}
         self.limit = limit
@@ -118,7 +128,8 @@ class ModelPool:
     def look(self, missing: frozenset[str] = frozenset()) -> Snapshot:
         """What Azure shows; `missing` registrations are left out, as from a list that was cut short."""
         hosts = tuple(self._host(machine, machine.name not in missing) for machine in self.machines.values())
-        pool = Pool("/pools/model", self.limit, "BreadthFirst", "Pooled")
+        kind = ("Persistent", "Personal") if self.personal else ("BreadthFirst", "Pooled")
+        pool = Pool("/pools/model", self.limit, *kind)
         in_time = all(host.last_heartbeat is None or host.last_heartbeat - self.clock <= CLOCK_SKEW for host in hosts)
         return Snapshot(self.clock, pool, hosts, complete=in_time, problem="" if in_time else "the clock is behind")
 
@@ -155,6 +166,7 @@ class ModelPool:
             session_count=len(machine.users) if registered else 0,
             last_heartbeat=machine.heard if registered else None,
             sessions=tuple(Session(u.name, u.name, "Active", u.since) for u in machine.users) if registered else (),
+            assigned_user=machine.owner if registered else "",
         )
 
     # --- What goes on by itself ---
@@ -193,7 +205,9 @@ class ModelPool:
 
     def sign_in(self, name: str, machine: Machine) -> None:
         """Somebody comes to work, if the broker lets them in there."""
-        if machine.serves and len(machine.users) < self.limit:
+        theirs = machine.owner in ("", name)
+        if machine.serves and len(machine.users) < self.limit and theirs:
+            machine.owner = name if self.personal else ""
             machine.users.append(User(name, self.now))
             self.homeless.pop(name, None)
 
@@ -208,7 +222,7 @@ class ModelPool:
         return [
             machine
             for machine in self.machines.values()
-            if self.is_frozen(machine) and machine.registered and tags.KEEP not in machine.tags
+            if self.is_frozen(machine) and machine.registered and not machine.owner and tags.KEEP not in machine.tags
         ]
 
     @property
@@ -224,6 +238,10 @@ class ModelPool:
         for action in result.actions[:at_most]:
             before = self.capacity
             touched = self.machines.get(action.host)
+            harmless = action.kind in (Kind.UNDRAIN, Kind.CHECK, Kind.ALLOW_SESSIONS, Kind.NOTE_UNWELL)
+            drains_new = touched is not None and not self.is_frozen(touched) and action.kind is Kind.DRAIN
+            owned = touched is not None and touched.owner
+            assert not owned or harmless or drains_new, f"I5: {action} on a host that is somebody's own"
             touches_new = touched is None or not self.is_frozen(touched)
             self._do(action)
             floor = -(-self.size * self.limit * self.policy.floor_percent // 100)
@@ -433,6 +451,8 @@ class ModelPool:
         assert self.is_frozen(machine), f"I5: {action} on a host that was not frozen"
         assert not machine.users, f"I2: {action} with {len(machine.users)} users on it"
         assert not machine.registered, f"I2: {action} while it is in the pool"
+        was_shut = not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(machine.tags)
+        assert was_shut, f"I5: {action} on a host that other hands took out of the pool"
         if machine.name not in self.vacant:
             self.vacant.append(machine.name)
         machine.provisioning, machine.deleted_at = "Deleting", self.now

@@ -908,12 +908,42 @@ def test_what_a_cancellation_puts_back_is_what_the_rollout_drained() -> None:
     assert [action.host for action in put_back(snapshot, target(4))] == ["a"]
 
 
-def test_a_personal_pool_is_refused() -> None:
-    personal = replace(look().pool, host_pool_type="Personal")
-    result = decide(*FOUR_OLD, seen={"pool": personal})
+PERSONAL = {"pool": replace(look().pool, host_pool_type="Personal", max_session_limit=999999)}
+
+
+def test_a_personal_pool_is_refused_but_in_place() -> None:
+    result = decide(*FOUR_OLD, seen=PERSONAL)
     assert result.actions == ()
     assert result.halted is not None
     assert "personal host pool" in result.halted
+
+
+def test_in_a_personal_pool_hosts_that_are_somebodys_own_are_neither_frozen_nor_touched() -> None:
+    own = old("a", assigned_user="ada@contoso.com")
+    assert hosts_to_freeze(look(own, *FOUR_OLD[1:], **PERSONAL), target(4)) == ("b", "c", "d")
+    result = decide(own, *FOUR_OLD[1:], seen=PERSONAL, policy=IN_PLACE)
+    assert [(action.kind, action.host) for action in result.actions] == [(Kind.DRAIN, "b")]
+    assert result.notes["a"].state == "assigned"
+    gone = decide(own, *FOUR_OLD[2:], seen=PERSONAL, policy=IN_PLACE, size=4, vacant_names=("b",))
+    assert told(gone, Kind.CREATE) == ["b"]
+
+
+def test_a_drained_host_that_becomes_somebodys_own_is_opened_for_them() -> None:
+    given = vacated("a", assigned_user="ada@contoso.com")
+    result = decide(given, *FOUR_OLD[1:], seen=PERSONAL, policy=IN_PLACE, size=4)
+    assert told(result, Kind.UNDRAIN) == ["a"]
+    assert told(result, Kind.DRAIN) == ["b"], "another takes its turn"
+    stopped = look(given, *FOUR_OLD[1:], **PERSONAL)
+    assert [action.host for action in put_back(stopped, target(4))] == ["a"]
+
+
+def test_a_new_host_that_is_somebodys_own_already_is_not_deleted_though_it_fails() -> None:
+    dead: dict[str, Any] = {"status": "Unavailable", "last_heartbeat": ago(600), "created_at": ago(700)}
+    for owner, deleted in (("", ["n"]), ("ada@contoso.com", [])):
+        failed = serving("n", assigned_user=owner, **dead)
+        result = decide(failed, *FOUR_OLD[1:], seen=PERSONAL, policy=IN_PLACE, size=4, vacant_names=("a",))
+        told_to_go = [*told(result, Kind.DELETE_FAILED), *told(result, Kind.DRAIN)]
+        assert [name for name in told_to_go if name == "n"] == deleted
 
 
 def test_a_canary_alone_is_done_when_it_is_checked_and_stays_shut() -> None:
@@ -981,6 +1011,11 @@ def test_in_place_a_removed_host_is_deleted_and_its_name_is_free_for_its_success
 def test_in_place_a_host_that_has_not_settled_outside_the_pool_is_not_deleted_yet() -> None:
     out = drained("a", tagged={tags.EMPTY_SINCE: stamp(3)}, registered=False)
     assert kinds(decide(out, *FOUR_OLD[1:], policy=IN_PLACE)) == set()
+
+
+def test_in_place_what_other_hands_took_out_of_the_pool_is_kept() -> None:
+    out = old("a", tagged={tags.EMPTY_SINCE: stamp(30)}, registered=False)
+    assert told(decide(out, *FOUR_OLD[1:], policy=IN_PLACE), Kind.DEALLOCATE) == ["a"]
 
 
 def test_in_place_no_second_host_goes_before_the_canary_serves_and_then_as_many_as_the_wave_replaces() -> None:

@@ -69,8 +69,11 @@ def check_the_end(pool: ModelPool, result: Plan) -> None:
         return
     assert not pool.of_pool_outdated(), "it is done, and outdated hosts are in the pool"
     for machine in pool.machines.values():
-        over = not pool.is_frozen(machine) or tags.KEEP in machine.tags or machine.power == "deallocated"
+        left_alone = bool(machine.owner) or tags.KEEP in machine.tags
+        over = not pool.is_frozen(machine) or left_alone or machine.power == "deallocated"
         assert over, f"it is done, and {machine.name} runs"
+        shut_out = machine.owner and machine.registered and not machine.open and machine.name not in pool.was_drained
+        assert not shut_out, f"{machine.owner} has no other host than {machine.name}, and it is in drain mode"
     assert sum(1 for machine in pool.machines.values() if machine.registered) >= pool.size, "the pool has shrunk"
 
 
@@ -88,6 +91,7 @@ class PoolLives(RuleBasedStateMachine):
         fates=fates,
         users=st.integers(0, 8),
         retained=st.one_of(st.none(), st.integers(0, 4)),
+        personal=st.sampled_from([False, False, False, True]),
     )
     def begin(
         self,
@@ -99,13 +103,16 @@ class PoolLives(RuleBasedStateMachine):
         fates: list[str],
         users: int,
         retained: int | None,
+        personal: bool,
     ) -> None:
         """Two in every three are rollouts to a new version; the others go back to one that hosts are retained on."""
         machines = [
             old_machine(n, kept=kept and n == 0, is_open=not (drained and n == size - 1 and n > 0)) for n in range(size)
         ]
         machines += [retained_machine(n, fate) for n, fate in enumerate([*fates, *["good"] * 4][: retained or 0])]
-        self.pool = ModelPool(machines, limit, policy, rollback=retained is not None)
+        personal = personal and policy.strategy == "in_place"
+        limit = 1 if personal else limit
+        self.pool = ModelPool(machines, limit, policy, rollback=retained is not None, personal=personal)
         self.pool.next_fates = fates
         self.users = 0
         for n in range(users):
@@ -191,12 +198,20 @@ class PoolLives(RuleBasedStateMachine):
             machine.tags[tags.KEEP] = "yes"
 
     @rule(pick=any_machine)
+    def somebody_is_given_a_host(self, pick: int) -> None:
+        machine = self._any(pick)
+        if self.pool.personal and machine.registered and not machine.owner:
+            self.users += 1
+            machine.owner = f"user-{self.users}"
+
+    @rule(pick=any_machine)
     def somebody_takes_an_empty_host_out_of_the_pool(self, pick: int) -> None:
         machine = self._any(pick)
         # Not the last one: a pool that shows no host at all is not believed.
         others = [m for m in self.pool.machines.values() if m.registered and m is not machine]
         if machine.registered and self.pool.is_frozen(machine) and not machine.users and others:
             machine.registered = machine.open = False
+            machine.owner = ""
 
     @rule(pick=any_machine)
     def somebody_makes_a_host_anew_under_its_name(self, pick: int) -> None:
@@ -253,7 +268,8 @@ class PoolLives(RuleBasedStateMachine):
     @invariant()
     def a_hold_leads_to_nothing_destructive(self) -> None:
         held = plan(self.pool.look(), replace(self.pool.target, hold="Ann"), self.pool.policy, self.pool.clock)
-        outdated = {a.host for a in held.actions if a.kind in DESTRUCTIVE} & set(self.pool.frozen)
+        frozen = {machine.name for machine in self.pool.machines.values() if self.pool.is_frozen(machine)}
+        outdated = {a.host for a in held.actions if a.kind in DESTRUCTIVE} & frozen
         assert held.halted or not outdated
         assert not held.done
 
