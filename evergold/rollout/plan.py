@@ -45,7 +45,7 @@ What holds for all of them:
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
 | a scheduled rollout begins nothing that its window has no time for, and opens occupied hosts again when it ends | days are for work |
 | a host that other hands open again is drained once more, and then left to them | nobody fights with colleagues or their tools |
-| in a personal pool a host that is somebody's own is never touched, and opened again if it became so while it drained | they have no other |
+| in a personal pool a host that is somebody's own is never touched, and opened if it became so while it drained | they have no other |
 | over the failure budget, drained hosts that still stand are opened again | a halted rollout takes nothing from anybody |
 
 **Capacity** is the number of session slots on hosts that take new sessions: `max_session_limit` for each host that is running, in the
