@@ -541,13 +541,15 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
     if view.target.canary_only or view.too_early:
         return
     yield from _retire(view)
-    yield from _open_reserves(view)
+    reserves = tuple(_open_reserves(view))
+    yield from reserves
     if view.is_outside:
         yield from _give_back(view)
     elif view.canary_serves or view.in_place:
         if view.may_begin:
             yield from _drain(view)
-        yield from _move_users(view)
+        if not reserves:
+            yield from _move_users(view)
 
 
 def _give_back(view: View) -> Iterable[Action]:

@@ -430,6 +430,12 @@ def test_a_warning_is_repeated_as_often_as_the_image_set_says_until_the_sign_out
     assert result.until == (EPOCH + timedelta(minutes=next_in) if next_in is not None else None)
 
 
+def test_nobody_is_warned_in_the_moment_in_which_a_reserve_is_opened() -> None:
+    policy = replace(IMMEDIATE, floor_percent=100, surge=0)
+    result = decide(vacated("a"), drained("b", users=1), serving("n"), serving("m"), size=4, policy=policy)
+    assert (told(result, Kind.UNDRAIN), told(result, Kind.WARN)) == (["a", "b"], [])
+
+
 def test_below_the_floor_drained_hosts_serve_again_where_nothing_else_can_come() -> None:
     policy = Policy(floor_percent=100, surge=1)
     hosts = (vacated("a"), drained("b", users=1), old("c"), serving("n"))
