@@ -24,8 +24,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.dev ## what takes too long for every day: a death after each write of a rollout, and ten thousand storms
-	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated/test_rollout.py tests/simulated/test_reprovision.py tests/simulated/test_cloud_pc_storm.py tests/storm
+soak: $(VENV)/.dev ## what takes too long for every day: a death after each write, ten thousand storms, and new stories for the planner
+	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated tests/unit/test_plan_properties.py tests/unit/test_plan_mutations.py tests/storm
 
 bench: $(VENV)/.dev ## ratios, each measured in one run
 	for each in plan_speed makespan azure_calls engine_load prefect_overhead; do $(BIN)/python -m bench.$$each || exit 1; done

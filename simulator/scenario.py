@@ -168,6 +168,7 @@ class Promises(Part):
 
     floor_percent: int = Field(80, ge=0, le=100)
     warn_minutes: float = 5
+    names_are_used_again: bool = False  # in place: a new host has the name of one that was deleted
     lease_tag: str = "evergold-lease"  # of a host pool: whoever wrote it last may change the hosts, and nobody else
 
 

@@ -10,7 +10,7 @@ number of what must always hold:
 | I2 | stop, delete or forget a host under somebody; sign somebody out without the scenario's notice, or without a free slot elsewhere |
 | I3 | sign somebody out twice within a day, or while a host of the same image as the one they lose still takes people |
 | I5 | touch a machine that was put under protection, or its record in the pool |
-| I6 | make a machine under a name that another had, or that the pool still lists for another |
+| I6 | make a machine under a name that another had, unless such names are used again, or that the pool still lists for another |
 | I7 | change hosts of a resource group while another caller has a pool there, by the tag in which the scenario's promises say so |
 | I8 | open a host that was in drain mode before anybody came; `suspended` tells which hosts that were open are closed still |
 
@@ -269,7 +269,7 @@ class Watch:
 
     def _name_taken(self, machine: "Machine") -> None:
         first = self._names.setdefault(machine.name.lower(), machine.vm_id)
-        if first != machine.vm_id:
+        if first != machine.vm_id and not self._cloud.scenario.promises.names_are_used_again:
             self._break("I6", f"makes {machine.name}, and another machine had that name")
         if len(machine.name) > LONGEST_NAME:
             self._break("I6", f"makes {machine.name}, which is too long for Windows")

@@ -39,6 +39,7 @@ from tests.support.simulated import NETWORKS, SECRET_VARIABLE, Killed, Wire, env
 NEW, REFRESH = "1.1.0", "office-1"
 RIVAL = Client(client_id="55555555-5555-4555-8555-555555555555", secret="simulated-secret")
 LONG_ONES = 10  # one storm of so many rages for an hour, over more hosts
+IN_PLACE = 0.15  # share of the storms in which hosts are replaced in place
 FAILURES_IN_CALM = 3
 CALM_WITHIN = timedelta(hours=8)  # after the last fault; a rollout that is not over by then does not end
 
@@ -69,6 +70,11 @@ class Plan:
     rival_after: float | None
     real_logs: bool
     openings: int  # how often somebody opens a host that the rollout has drained
+
+    @property
+    def in_place(self) -> bool:
+        """Whether an outdated host is deleted before its successor is made."""
+        return "strategy" in self.rollout
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,12 @@ def plan_of(seed: int) -> Plan:
         "wave_bake_minutes": dice.choice((0, 5, 15) if long else (0, 0, 5)),
     }
     openings = dice.choice((0, 0, 1, 4)) if plan.rollout["release_method"] == "opportunistic" else 0
-    return replace(plan, rollout={**plan.rollout, **later}, openings=openings)
+    rollout = {**plan.rollout, **later}
+    if hosts > 1 and dice.random() < IN_PLACE:
+        # Of two hosts one goes first, so that half of them have to be enough.
+        rollout |= {"strategy": "in_place", "capacity_floor_percent": 50}
+        del rollout["max_surge"]
+    return replace(plan, rollout=rollout, openings=openings)
 
 
 def run(seed: int) -> Outcome:
@@ -181,7 +192,11 @@ def _scenario(plan: Plan) -> Scenario:
             "subnet": "vnet-avd/snet-storm",
         }
     )
-    promises = Promises(floor_percent=plan.rollout["capacity_floor_percent"], warn_minutes=plan.rollout["warn_minutes"])
+    promises = Promises(
+        floor_percent=plan.rollout["capacity_floor_percent"],
+        warn_minutes=plan.rollout["warn_minutes"],
+        names_are_used_again=plan.in_place,
+    )
     return small.model_copy(
         deep=True,
         update={
@@ -327,7 +342,8 @@ class _Storm:
             yield f"{name} in drain mode, which served before"
         machines = {machine.vm_id: machine for machine in self.cloud.compute.machines()}
         for vm_id in self.first.keys() - machines.keys():
-            yield f"{self.first[vm_id].name} is gone: it was the way back"
+            if not self.plan.in_place or vm_id in self.cloud.watch.protected:
+                yield f"{self.first[vm_id].name} is gone, and was to be kept"
         if self.ended == "done":
             yield from self._unfinished(list(machines.values()))
 
