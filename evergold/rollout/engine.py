@@ -119,35 +119,35 @@ def ring_of(image_set: ImageSet, pool_name: str) -> tuple[ReleaseMethod | None, 
 async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobody_holds) -> Tick:
     """Brings the pool to the target and returns the last tick. Raises RolloutHalted, LeaseHeldError or AzureFailure."""
     taken = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
-    held = Holding(place.azure, place.pool_id, taken)
+    holding = Holding(place.azure, place.pool_id, taken)
     try:
-        place = replace(place, exclusion_tag=await scaling.exclusion_tag(place), has_lease=held.lasts)
+        place = replace(place, exclusion_tag=await scaling.exclusion_tag(place), has_lease=holding.lasts)
         if not place.target.canary_only:
-            await held.do(partial(scaling.suspend, place))
-        begun = await _begin(place, held)
+            await holding.do(partial(scaling.suspend, place))
+        begun = await _begin(place, holding)
         try:
             async with beside() as checks:
-                return await _loop(begun, held, report, hold, checks)
+                return await _loop(begun, holding, report, hold, checks)
         except BaseException:
             # A rollout that lost its lease (Azure did not answer for so long) leaves the hosts to whoever has it now.
-            await held.do_on_the_way_out(partial(_put_back, begun))
+            await holding.do_on_the_way_out(partial(_put_back, begun))
             raise
     finally:
-        await held.do_on_the_way_out(partial(_give_pool_back, place, held))
+        await holding.do_on_the_way_out(partial(_give_pool_back, place, holding))
 
 
-async def _give_pool_back(place: Place, held: Holding) -> None:
+async def _give_pool_back(place: Place, holding: Holding) -> None:
     """The pool's scaling plan looks after it again, and its lease is free."""
     await scaling.put_back(place)
-    await lease.release(place.azure, place.pool_id, held.lease)
+    await lease.release(place.azure, place.pool_id, holding.lease)
 
 
-async def _begin(place: Place, held: Holding) -> Place:
+async def _begin(place: Place, holding: Holding) -> Place:
     """Freezes what this rollout replaces, once: the size of the pool and the hosts. Later starts find it done."""
-    snapshot = await _fit_look(place, held)
+    snapshot = await _fit_look(place, holding)
     target = _known_of(place.target, snapshot)
     if not target.canary_only and target.size == 0:
-        snapshot = await _confirmed(place, held, snapshot)
+        snapshot = await _confirmed(place, holding, snapshot)
         target = _known_of(place.target, snapshot)
     if target.canary_only or target.size > 0:
         size = target.size or pool_size(snapshot, target)
@@ -158,11 +158,11 @@ async def _begin(place: Place, held: Holding) -> Place:
         raise RolloutHalted(reason)
     for host in snapshot.hosts:
         if host.name in names:
-            await held.do(partial(_freeze, place, host))
+            await holding.do(partial(_freeze, place, host))
     # Written last: as long as it is absent, freezing is not over, and is done again from the start.
     rollout = {tags.ROLLOUT: f"{target.refresh}|{size}"}
     tag_pool = place.azure.desktops.update_host_pool_tags
-    await held.do(partial(tag_pool, place.pool.resource_group, place.pool.name, rollout))
+    await holding.do(partial(tag_pool, place.pool.resource_group, place.pool.name, rollout))
     log.info("%s: %d of %d hosts are to be replaced", place.pool.name, len(names), size)
     return place.aiming_at(replace(target, size=size))
 
@@ -176,11 +176,11 @@ async def _freeze(place: Place, host: Host) -> None:
     await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)
 
 
-async def _fit_look(place: Place, held: Holding) -> Snapshot:
+async def _fit_look(place: Place, holding: Holding) -> Snapshot:
     """A look from which something may follow; looks again until there is one."""
     watch = watch_of(place)
     while True:
-        await held.keep()
+        await holding.keep()
         snapshot = await watch.look()
         reason = why_unfit(snapshot, replace(place.target, size=0), place.policy, place.azure.clock.now())
         if not reason:
@@ -189,12 +189,12 @@ async def _fit_look(place: Place, held: Holding) -> Snapshot:
         await place.azure.clock.sleep(TICK_S)
 
 
-async def _confirmed(place: Place, held: Holding, snapshot: Snapshot) -> Snapshot:
+async def _confirmed(place: Place, holding: Holding, snapshot: Snapshot) -> Snapshot:
     """A look that shows the same pool as those before it: what is frozen stays so, and a list can be cut short or old."""
     agreeing = 1
     while agreeing < LOOKS_THAT_AGREE:
         await place.azure.clock.sleep(CONFIRM_AFTER_S)
-        again = await _fit_look(place, held)
+        again = await _fit_look(place, holding)
         if _who_is_there(again) == _who_is_there(snapshot):
             agreeing += 1
         else:
@@ -231,18 +231,18 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
     )
 
 
-async def _loop(place: Place, held: Holding, report: Report, hold: Held, checks: Beside) -> Tick:
+async def _loop(place: Place, holding: Holding, report: Report, hold: Held, checks: Beside) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
     hands = Hands()
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
-        if await held.keep() and not place.target.canary_only:
+        if await holding.keep() and not place.target.canary_only:
             # As often as the lease is renewed: a rollout that shares the plan may have undone it.
-            await held.do(partial(scaling.suspend, place))
+            await holding.do(partial(scaling.suspend, place))
         snapshot = await watch.look()
         if snapshot.complete:
-            lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), held.lease, clock.now(), place.pool_id)
+            lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), holding.lease, clock.now(), place.pool_id)
             place = place.aiming_at(_known_of(place.target, snapshot))
             hands.look(snapshot, place.target, clock.now())
         why_held, now = await hold(), clock.now()
@@ -254,7 +254,7 @@ async def _loop(place: Place, held: Holding, report: Report, hold: Held, checks:
         if decided.to_judge:
             place = place.aiming_at(await judge_wave(place, decided.to_judge))
             decided = plan(snapshot, place.target, place.policy, now)
-        done = await _do_in_time(held, partial(_turn, place, snapshot, decided, checks))
+        done = await _do_in_time(holding, partial(_turn, place, snapshot, decided, checks))
         tick = Tick(clock.now(), snapshot, decided, done, hands.told)
         await report(tick)
         if decided.done and was_done:
@@ -265,13 +265,16 @@ async def _loop(place: Place, held: Holding, report: Report, hold: Held, checks:
         await clock.sleep(CONFIRM_AFTER_S if was_done else _pause_s(decided, clock.now()))
 
 
-async def _do_in_time(held: Holding, turn: Callable[[], Coroutine[Any, Any, tuple[Action, ...]]]) -> tuple[Action, ...]:
+async def _do_in_time(
+    holding: Holding, turn: Callable[[], Coroutine[Any, Any, tuple[Action, ...]]]
+) -> tuple[Action, ...]:
     """What a turn has done; nothing that is known of where Azure held it up for as long as the lease lasts."""
     try:
-        return await held.try_once(turn)
+        return await holding.try_once(turn)
     except TimeoutError:
         log.warning(
-            "%s: Azure takes so long that the lease is all but over; it is renewed, and looked at again", held.pool.name
+            "%s: Azure takes so long that the lease is all but over; it is renewed, and looked at again",
+            holding.pool.name,
         )
         return ()
 
@@ -372,11 +375,11 @@ async def put_back_after(place: Place, holder: str) -> None:
 
     Raises LeaseHeldError where somebody else has the pool by now: then it is theirs to put back.
     """
-    held = Holding(
+    holding = Holding(
         place.azure, place.pool_id, await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     )
-    await held.do(partial(_put_back, place))
-    await held.do(partial(_give_pool_back, place, held))
+    await holding.do(partial(_put_back, place))
+    await holding.do(partial(_give_pool_back, place, holding))
 
 
 async def _put_back(place: Place) -> None:
