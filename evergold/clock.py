@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """What everything that waits or needs the time is given."""
+    """What everything that waits or needs the time is given; `speed` is how many of its seconds pass in a real one."""
+
+    speed: float
 
     def now(self) -> datetime:
         """The current time, aware, in UTC."""
@@ -34,6 +36,8 @@ class Clock(Protocol):
 
 class RealClock:
     """The wall clock."""
+
+    speed = 1.0
 
     def now(self) -> datetime:
         """The machine's time, in UTC."""
@@ -76,6 +80,8 @@ class ScaledClock:
 class LoopClock:
     """Reads the running event loop: `epoch` is the moment at which the loop's own time is zero."""
 
+    speed = 1.0
+
     def __init__(self, epoch: datetime) -> None:
         if epoch.tzinfo is None:
             raise ValueError("epoch has no time zone: write it in UTC, as in 2026-11-12T20:00:00Z.")
@@ -88,6 +94,11 @@ class LoopClock:
     async def sleep(self, seconds: float) -> None:
         """Wait this many seconds of the loop's time."""
         await asyncio.sleep(max(0.0, seconds))
+
+
+def no_less_than(clock: Clock, real_s: float, seconds: float) -> float:
+    """So many of the clock's seconds, or as many as pass in `real_s`: a call takes real time, however fast the clock runs."""
+    return max(seconds, real_s * clock.speed)
 
 
 async def sleep_until(clock: Clock, moment: datetime) -> None:

@@ -21,7 +21,7 @@ from evergold import tags
 from evergold.azure import AzureFailure
 from evergold.azure.bundle import Azure
 from evergold.azure.ids import ResourceId
-from evergold.clock import within
+from evergold.clock import Clock, no_less_than, within
 
 log = logging.getLogger("evergold.rollout")
 T = TypeVar("T")
@@ -74,9 +74,9 @@ async def take(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lea
         await azure.clock.sleep(OLDEST_READ_S)
         _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
         with suppress(TimeoutError):
-            lease = await within(azure.clock, WRITE_WITHIN_S, _write(azure, pool, refresh, holder))
+            lease = await within(azure.clock, _write_within_s(azure.clock), _write(azure, pool, refresh, holder))
             break
-    await azure.clock.sleep(WRITE_WITHIN_S + OLDEST_READ_S)
+    await azure.clock.sleep(_write_within_s(azure.clock) + OLDEST_READ_S)
     _refuse_foreign(await _read(azure, pool), holder, azure.clock.now(), pool)
     return lease
 
@@ -84,7 +84,7 @@ async def take(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lea
 async def keep(azure: Azure, pool: ResourceId, lease: Lease) -> Lease:
     """Renews the lease when half its time is over. Raises LeaseHeldError where somebody else has it now."""
     left = lease.until - azure.clock.now()
-    if left > timedelta(minutes=LEASE_MINUTES / 2):
+    if left > _lasts(azure.clock) / 2:
         return lease
     try:
         return await within(azure.clock, left.total_seconds(), _renewed(azure, pool, lease))
@@ -120,8 +120,8 @@ class Holding:
 
     @property
     def _left_s(self) -> float:
-        left = self.lease.until - self.azure.clock.now() - timedelta(minutes=LAST_MINUTES)
-        return left.total_seconds()
+        left = self.lease.until - self.azure.clock.now()
+        return left.total_seconds() - no_less_than(self.azure.clock, 1.0, LAST_MINUTES * 60)
 
     def lasts(self) -> bool:
         """Whether something may be begun now."""
@@ -166,6 +166,14 @@ class Holding:
             await self.azure.clock.sleep(BETWEEN_TRIES_S)
 
 
+def _lasts(clock: Clock) -> timedelta:
+    return timedelta(seconds=no_less_than(clock, 6.0, LEASE_MINUTES * 60))
+
+
+def _write_within_s(clock: Clock) -> float:
+    return no_less_than(clock, 0.6, WRITE_WITHIN_S)
+
+
 async def _read(azure: Azure, pool: ResourceId) -> Lease | None:
     return parse(await _tag(azure, pool))
 
@@ -176,7 +184,7 @@ async def _tag(azure: Azure, pool: ResourceId) -> str | None:
 
 
 async def _write(azure: Azure, pool: ResourceId, refresh: str, holder: str) -> Lease:
-    lease = Lease(refresh, holder, azure.clock.now() + timedelta(minutes=LEASE_MINUTES))
+    lease = Lease(refresh, holder, azure.clock.now() + _lasts(azure.clock))
     await azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.LEASE: str(lease)})
     return lease
 

@@ -12,6 +12,7 @@ from azure.core.exceptions import ServiceResponseError
 
 from evergold import tags
 from evergold.azure import Azure
+from evergold.clock import LoopClock
 from evergold.rollout import lease
 from evergold.rollout.engine import roll_out
 from evergold.rollout.lease import LEASE_MINUTES, Holding, LeaseHeldError
@@ -94,6 +95,36 @@ def test_nothing_is_done_to_a_pool_that_another_has_by_now(on_the_way_out: bool)
             await holding.do(work)
 
     simulated(body, **world())
+
+
+def test_where_time_runs_fast_a_lease_lasts_as_long_as_calls_take() -> None:
+    """In the demo a call of a tenth of a second takes more than a minute of the world's time."""
+
+    async def body(world: Simulated) -> None:
+        class Fast(LoopClock):
+            speed = 800.0
+
+        slow = TakesLong(world.wire, seconds=80)
+        async with Azure.connect(
+            environment_of(world.cloud.scenario), AsgiTransport(slow), Fast(world.cloud.scenario.start)
+        ) as azure:
+            pool = place(world).pool_id
+            holding = Holding(azure, pool, await lease.take(azure, pool, REFRESH, ME))
+            assert holding.lasts()
+
+    simulated(body, **world())
+
+
+class TakesLong:
+    """Each call takes so many seconds of the world's time."""
+
+    def __init__(self, wire: Wire, seconds: float) -> None:
+        self._wire, self._seconds = wire, seconds
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serves one call."""
+        await asyncio.sleep(self._seconds)
+        await self._wire(scope, receive, send)
 
 
 class LosesAnAnswer:
