@@ -372,8 +372,13 @@ class ModelPool:
     def _is_first_in_place(self, machine: Machine) -> bool:
         """Whether no other outdated host has gone, or is going, to make room for the canary."""
         others = [name for name in self.frozen if name != machine.name]
-        away = [n for n in others if n not in self.machines or tags.DRAINED_AT in self.machines[n].tags]
+        away = [name for name in others if self._is_going(name)]
         return self.policy.strategy == "in_place" and (self.rollback or not away)
+
+    def _is_going(self, name: str) -> bool:
+        """Whether it is gone, or drained here and not opened again by other hands."""
+        machine = self.machines.get(name)
+        return machine is None or (tags.DRAINED_AT in machine.tags and not machine.open)
 
     def _undrain(self, machine: Machine, _: Action) -> None:
         theirs = self.is_frozen(machine) and machine.name in self.was_drained
