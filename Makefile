@@ -25,7 +25,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 soak: $(VENV)/.dev ## what takes too long for every day: a death after each write, ten thousand storms, and new stories for the planner
-	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 tests/simulated tests/unit/test_plan_properties.py tests/unit/test_plan_mutations.py tests/storm
+	EVERGOLD_SOAK=1 $(BIN)/pytest -n 2 --timeout 7200 tests/simulated tests/unit/test_plan_properties.py tests/unit/test_plan_mutations.py tests/storm
 
 bench: $(VENV)/.dev ## ratios, each measured in one run
 	for each in plan_speed makespan azure_calls engine_load prefect_overhead; do $(BIN)/python -m bench.$$each || exit 1; done
