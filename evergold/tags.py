@@ -26,7 +26,7 @@ PLAN = "evergold-plan"  # on a snapshot: "<publisher>|<product>|<name>" of the p
 
 # On the VMs of session hosts.
 POOL = "evergold-pool"  # the host pool's id: retained hosts, which no pool knows any more, are found by it
-REPLACE = "evergold-replace"  # "<refresh>/<vmId>": this very VM is to be replaced by that refresh
+REPLACE = "evergold-replace"  # "<refresh>/<vmId>": this very VM is being replaced by that refresh
 WAS_DRAINED = "evergold-was-drained"  # it was in drain mode before the rollout came, and stays so if the rollout halts
 DRAINED_AT = "evergold-drained-at"
 REOPENED_AT = "evergold-reopened-at"  # somebody had opened it since, and it was drained once more: it is not done again
@@ -54,6 +54,7 @@ KEEP = "evergold-keep"  # any value: never touched
 # On host pools.
 LEASE = "evergold-lease"  # "<refresh>|<holder>|<until>"
 ROLLOUT = "evergold-rollout"  # "<refresh>|<size>": how many hosts the pool had when that refresh came to it
+FROZEN = "evergold-frozen-"  # and a number: "<refresh>|<the youngest's age>|<names>": the hosts that it replaces, see rollout/frozen.py
 FAILURES = "evergold-failures"  # "<refresh>|<names>": new hosts that failed and were removed
 VACATED = (
     "evergold-vacated"  # "<refresh>|<names>": hosts that were deleted in place, and whose successors may not stand yet
@@ -112,15 +113,15 @@ def ids_value(ids: Iterable[str]) -> str:
     """Ids of sessions as a tag's value: "1..4,7". What finds no room in it is left out."""
     named = set(ids)
     numbers = sorted(int(each) for each in named if each.isdecimal())
-    parts = [f"{first}..{last}" if last > first else str(first) for first, last in _runs(numbers)]
+    parts = [f"{first}..{last}" if last > first else str(first) for first, last in runs_of(numbers)]
     parts += sorted(each for each in named if not each.isdecimal())
     while len(value := ",".join(parts)) > LONGEST_VALUE:
         parts.pop()
     return value
 
 
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Neighbours taken together: 1, 2, 3, 7 are 1 to 3, and 7."""
+def runs_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours of a sorted sequence taken together: 1, 2, 3, 7 are 1 to 3, and 7."""
     for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
         members = [number for _, number in run]
         yield members[0], members[-1]

@@ -110,7 +110,7 @@ class VmStatus:
         provisioning: "succeeded", "failed", "creating", "updating", "deleting" or "unknown".
         error: the code and text of a failed provisioning, else "".
         generalized: whether Azure was told that it is generalised (which proves nothing about its disk).
-        agent_ready: whether the VM agent reports; False where the instance view has no agent.
+        agent_ready: whether the VM agent reports; None where the instance view says nothing of it.
 
     """
 
@@ -118,7 +118,7 @@ class VmStatus:
     provisioning: str
     error: str
     generalized: bool
-    agent_ready: bool
+    agent_ready: bool | None
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,7 @@ class ListedVm:
         image: the id of the image that it was made from, or a marketplace image's URN; of a gallery definition's latest
             version it is the version that was taken. None for a VM on a disk that was attached.
         network_cards: the ids of its network cards.
+        etag: what changes with every change of it; "" where Azure gives none.
 
     """
 
@@ -215,6 +216,15 @@ class ListedVm:
     created_at: datetime | None
     image: str | None
     network_cards: tuple[str, ...]
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class SeenTags:
+    """A VM's tags as a look showed them, and the ETag that it had then."""
+
+    tags: Mapping[str, str]
+    etag: str
 
 
 class Compute:
@@ -358,35 +368,48 @@ class Compute:
         await gone(delete, what, f"{resource_group}/{name}")
 
     async def update_vm_tags(
-        self, resource_group: str, name: str, set_tags: Mapping[str, str], remove: tuple[str, ...] = ()
+        self,
+        resource_group: str,
+        name: str,
+        set_tags: Mapping[str, str],
+        remove: tuple[str, ...] = (),
+        *,
+        seen: SeenTags | None = None,
     ) -> dict[str, str]:
         """Set and remove tags, leaving the others as they are; returns what the VM has now.
 
         Reads the tags first, and sends nothing if they are already so. Where the VM has an ETag, a change made by someone
-        else in between is not overwritten: it reads again.
+        else in between is not overwritten: it reads again. `seen` is what a look showed of it: as long as that is true, nothing is read.
         """
         what, label = "tag the virtual machine", f"{resource_group}/{name}"
+        if seen is not None and seen.etag and merged(seen.tags, set_tags, remove) != dict(seen.tags):
+            wanted = merged(seen.tags, set_tags, remove)
+            if await self._put_tags(resource_group, name, wanted, seen.etag):
+                return wanted
         for last in (False,) * (TAG_TRIES - 1) + (True,):
             vm = await self.get_vm(resource_group, name, instance_view=False)
             if vm is None:
                 raise_failed(what, label, "ResourceNotFound", "There is no such virtual machine.")
             wanted = merged(vm.tags, set_tags, remove)
-            if wanted == (vm.tags or {}):
+            if wanted == (vm.tags or {}) or await self._put_tags(resource_group, name, wanted, vm.etag, last=last):
                 return wanted
-            try:
-                with explaining(what, label):
-                    await self._client.virtual_machines.begin_update(
-                        resource_group,
-                        name,
-                        models.VirtualMachineUpdate(tags=wanted),
-                        polling=False,
-                        **_if_unchanged(vm),
-                    )
-                return wanted
-            except AzureFailure as refused:
-                if refused.status != 412 or last:
-                    raise
         raise AssertionError("the last try either returns or raises")
+
+    async def _put_tags(
+        self, resource_group: str, name: str, wanted: dict[str, str], etag: str | None, *, last: bool = False
+    ) -> bool:
+        """Writes all tags of a VM; False where it has changed since it had this ETag, unless this is the last try."""
+        body = models.VirtualMachineUpdate(tags=wanted)
+        try:
+            with explaining("tag the virtual machine", f"{resource_group}/{name}"):
+                await self._client.virtual_machines.begin_update(
+                    resource_group, name, body, polling=False, **_if_unchanged(etag)
+                )
+        except AzureFailure as refused:
+            if refused.status != 412 or last:
+                raise
+            return False
+        return True
 
     async def swap_os_disk(
         self, resource_group: str, name: str, disk_id: str, timeout_seconds: float = 1800
@@ -405,7 +428,7 @@ class Compute:
                     name,
                     vm,
                     polling=self._polling(what, resource_group, name, timeout_seconds),
-                    **_if_unchanged(vm),
+                    **_if_unchanged(vm.etag),
                 )
                 await poller.result()
         return await self.wait_until_provisioned(resource_group, name, timeout_seconds)
@@ -636,7 +659,7 @@ def status_of(vm: Mapping[str, Any]) -> VmStatus:
         provisioning=provisioning or "unknown",
         error=error,
         generalized=generalized,
-        agent_ready=any(status.get("code") == "ProvisioningState/succeeded" for status in agent),
+        agent_ready=any(status.get("code") == "ProvisioningState/succeeded" for status in agent) if agent else None,
     )
 
 
@@ -655,6 +678,7 @@ def listed(vm: Mapping[str, Any]) -> ListedVm:
         created_at=datetime.fromisoformat(created) if created else None,
         image=image_version_of(vm),
         network_cards=tuple(card["id"] for card in cards),
+        etag=vm.get("etag") or "",
     )
 
 
@@ -838,8 +862,8 @@ def _script_result(command: models.VirtualMachineRunCommand) -> ScriptResult:
     return ScriptResult(code, view.output or "", view.error or "", state, view.execution_message or "")
 
 
-def _if_unchanged(vm: models.VirtualMachine) -> dict[str, Any]:
-    return {"etag": vm.etag, "match_condition": MatchConditions.IfNotModified} if vm.etag else {}
+def _if_unchanged(etag: str | None) -> dict[str, Any]:
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
 
 
 def _numerically(version: str) -> tuple[tuple[int, str], ...]:

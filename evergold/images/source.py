@@ -25,8 +25,9 @@ from typing import Literal
 from evergold import tags
 from evergold.config.models import ImageSet, SessionHostSource
 from evergold.images.versions import Version
+from evergold.rollout.frozen import frozen_into_any
 from evergold.rollout.hosts import OFF, is_healthy, is_kept, is_serving
-from evergold.rollout.model import Host, Policy, Session, Snapshot
+from evergold.rollout.model import Frozen, Host, Policy, Session, Snapshot
 
 Copy = Literal["none", "under way", "done"]
 
@@ -147,9 +148,13 @@ def choose(snapshot: Snapshot, source: SessionHostSource, definition_id: str, po
     """
     if source.host:
         return _named(snapshot, source)
-    fit = [host for host in snapshot.hosts if _why_unfit(host, policy, now) is None]
+    frozen = frozen_into_any(snapshot.pool.tags)
+    fit = [host for host in snapshot.hosts if _why_unfit(host, frozen, policy, now) is None]
     if not fit:
-        why = "; ".join(f"{host.name} {_why_unfit(host, policy, now)}" for host in snapshot.hosts) or "it has none"
+        why = (
+            "; ".join(f"{host.name} {_why_unfit(host, frozen, policy, now)}" for host in snapshot.hosts)
+            or "it has none"
+        )
         raise NoSourceHostError(
             f"No host of {source.pool} can be copied: {why}. What to do: mend one of them, or name one as source.host."
         )
@@ -170,12 +175,12 @@ def _named(snapshot: Snapshot, source: SessionHostSource) -> Host:
     return found
 
 
-def _why_unfit(host: Host, policy: Policy, now: datetime) -> str | None:
+def _why_unfit(host: Host, frozen: Frozen | None, policy: Policy, now: datetime) -> str | None:
     if not host.has_vm or not host.registered:
         return "is no registered host with a machine"
     if is_kept(host):
         return f"is tagged {tags.KEEP}"
-    if tags.REPLACE in host.tags:
+    if tags.REPLACE in host.tags or (frozen is not None and frozen.has(host)):
         return "is being replaced by a rollout"
     if not host.allow_new_session:
         return "is in drain mode"

@@ -14,13 +14,14 @@ from datetime import timedelta
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
+from evergold.azure.compute import PurchasePlan, SeenTags
 from evergold.azure.desktops import short_name
 from evergold.azure.ids import ResourceId, same
 from evergold.config.models import ImageSet, Pool
 from evergold.images.guest import StepFailure
-from evergold.rollout.arrive import bring_back_host, create_host
+from evergold.rollout.arrive import bring_back_host, host_spec
 from evergold.rollout.devices import forget_devices
-from evergold.rollout.hosts import was_reopened
+from evergold.rollout.hosts import is_empty, is_marked, was_reopened
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
 from evergold.validation.agent import check_agent
 from evergold.validation.checks import check_new_host
@@ -59,7 +60,8 @@ class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved o
 class Place:
     """Where a rollout acts: the pool, and what its image set says about it.
 
-    `exclusion_tag` keeps the pool's scaling plan away from new hosts until they are opened; "" where the plan has none. With `counting`,
+    `exclusion_tag` keeps the pool's scaling plan away from new hosts until they are opened; "" where the plan has none. `purchase_plan` is
+    what the image is sold under, for new machines to name; None where it is not sold. With `counting`,
     failures are counted one after the other: hosts that fail at the same time are written into one tag. `has_lease` tells whether the pool
     is still this rollout's.
     """
@@ -70,6 +72,7 @@ class Place:
     policy: Policy
     target: Target
     exclusion_tag: str = ""
+    purchase_plan: PurchasePlan | None = None
     counting: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
     has_lease: Callable[[], bool] = field(default=lambda: True, compare=False)
 
@@ -100,10 +103,10 @@ async def create(place: Place, action: Action) -> None:
     """A new host begins to exist, under a name that nothing else has. That Azure has no room for it counts as a host that failed."""
     excluded = {place.exclusion_tag: place.target.refresh} if place.exclusion_tag else {}
     target = place.target
+    spec = host_spec(place.azure, place.image_set, place.pool, action.host, target.image_version_id, target.refresh)
+    spec = replace(spec, tags={**spec.tags, **excluded}, plan=place.purchase_plan)
     try:
-        made = await create_host(
-            place.azure, place.image_set, place.pool, target.refresh, target.image_version_id, action.host, excluded
-        )
+        made = await place.azure.compute.begin_create_vm(spec)
     except AzureFailure as failure:
         if failure.code not in NO_ROOM:
             raise
@@ -115,7 +118,7 @@ async def create(place: Place, action: Action) -> None:
     log.info("%s: being created: %s", action.host, action.reason)
 
 
-async def check(place: Place, host: Host, _: Action) -> None:
+async def check(place: Place, host: Host, action: Action) -> None:
     """Runs the image set's checks on a new host. Passed, it is marked so; otherwise it is tried again at the next tick."""
     subject = Subject(place.pool, host.name)
     checks: Sequence[Check]
@@ -123,7 +126,8 @@ async def check(place: Place, host: Host, _: Action) -> None:
     if place.target.rollback:
         checks = (await check_agent(place.azure, place.image_set, subject),)
     else:
-        checks = await check_new_host(place.azure, place.image_set, subject)
+        updates_too = action.kind is Kind.CHECK_CANARY
+        checks = await check_new_host(place.azure, place.image_set, subject, updates_too=updates_too)
     bad = [each for each in checks if each.verdict in ("fail", "unknown")]
     if bad:
         raise Deferred(
@@ -131,64 +135,73 @@ async def check(place: Place, host: Host, _: Action) -> None:
         )
     if not place.has_lease():  # checks go on beside the loop, which may be waiting for Azure meanwhile
         raise Deferred(f"{host.name}: checked, and the pool may be another rollout's by now")
-    await _tag(place, host, {tags.CHECKED_AT: tags.format_time(place.azure.clock.now())})
+    await tag_host(place, host, {tags.CHECKED_AT: tags.format_time(place.azure.clock.now())})
     log.info("%s: passed its %d checks", host.name, len(checks))
 
 
 async def drain(place: Place, host: Host, action: Action) -> None:
-    """Drain mode on, noted with its time on the VM: what was drained by us can always be told, and put back.
+    """Drain mode on, and read back; of an outdated host that is noted, with the time and what it is drained for, in one write.
 
-    Noted first. A new host, which only waits for its checks, needs no note. One that somebody opened since it was frozen is to be open
-    again afterwards, whatever it was before. One that was drained here before, and opened by other hands since, is drained a second time
-    and never a third: that is noted last, so that a write that was lost is not taken for somebody's will.
+    Noted last: a write that was lost is not taken for somebody's will, and whether anybody is on it can be said by then. What a process
+    that dies in between leaves, a frozen host in drain mode, is drained again by the next run, or opened on the way out. A new host, which
+    only waits for its checks, needs no note. One that somebody opened since it was frozen is to be open again afterwards, whatever it was
+    before. One that was drained here before, and opened by other hands since, is drained a second time and never a third.
     """
     reopened = was_reopened(host, place.azure.clock.now())
     opened = host.allow_new_session and tags.WAS_DRAINED in host.tags
-    if tags.REPLACE in host.tags and (tags.DRAINED_AT not in host.tags or opened):
-        noted = {tags.DRAINED_AT: tags.format_time(place.azure.clock.now())}
-        await _tag(place, host, noted, remove=(tags.WAS_DRAINED,) if opened else ())
-    await _allow(place, host, False)
+    await _set_open(place, host, False)
     log.info("%s: drain mode on: %s", host.name, action.reason)
-    if reopened and tags.REPLACE in host.tags:
+    if not is_marked(host, place.target):
+        return
+    sessions = await _read_back(place, host, False)
+    now = tags.format_time(place.azure.clock.now())
+    noted = {} if tags.DRAINED_AT in host.tags and not opened else {**marks_of(place, host), tags.DRAINED_AT: now}
+    if noted and not sessions and is_empty(host) and not await _sessions_now(place, _registered(host)):
+        noted[tags.EMPTY_SINCE] = now
+    if reopened:
         log.warning(
             "%s: somebody had taken it out of drain mode; it was drained once more, and will not be again", host.name
         )
-        await _tag(place, host, {tags.REOPENED_AT: tags.format_time(place.azure.clock.now())})
+        noted[tags.REOPENED_AT] = now
+    if noted:
+        await tag_host(place, host, noted, remove=(tags.WAS_DRAINED,) if opened else ())
 
 
 async def undrain(place: Place, host: Host, action: Action) -> None:
     """Drain mode off again on an outdated host, and the notes of it removed: first the one that would make this look like others' doing."""
     if tags.REOPENED_AT in host.tags:
-        await _tag(place, host, {}, remove=(tags.REOPENED_AT,))
-    await _allow(place, host, True)
+        await tag_host(place, host, {}, remove=(tags.REOPENED_AT,))
+    await _set_open(place, host, True)
+    await _read_back(place, host, True)
     noted = (tags.DRAINED_AT, tags.WARNED_AT, tags.WARNED_SESSIONS, tags.REMINDED_AT, tags.EMPTY_SINCE)
-    await _tag(place, host, {}, remove=noted)
+    await tag_host(place, host, {}, remove=noted)
     log.info("%s: drain mode off again: %s", host.name, action.reason)
 
 
 async def note_empty(place: Place, host: Host, action: Action) -> None:
-    """Notes when the host was first seen empty: it settles from then on."""
-    await _tag(place, host, {tags.EMPTY_SINCE: tags.format_time(place.azure.clock.now())})
+    """Notes when the host was first seen empty: it settles from then on. One that others took out of the pool bears no mark yet."""
+    now = {tags.EMPTY_SINCE: tags.format_time(place.azure.clock.now())}
+    await tag_host(place, host, {**marks_of(place, host), **now})
     log.info("%s: empty: %s", host.name, action.reason)
 
 
 async def forget_empty(place: Place, host: Host, action: Action) -> None:
     """Takes that note away again."""
-    await _tag(place, host, {}, remove=(tags.EMPTY_SINCE,))
+    await tag_host(place, host, {}, remove=(tags.EMPTY_SINCE,))
     log.info("%s: not empty after all: %s", host.name, action.reason)
 
 
 async def note_unwell(place: Place, host: Host, action: Action) -> None:
     """Notes when a checked host was last seen unhealthy: it has to stay healthy anew before it is opened."""
-    await _tag(place, host, {tags.UNWELL_AT: tags.format_time(place.azure.clock.now())})
+    await tag_host(place, host, {tags.UNWELL_AT: tags.format_time(place.azure.clock.now())})
     log.info("%s: unwell: %s", host.name, action.reason)
 
 
 async def allow_sessions(place: Place, host: Host, action: Action) -> None:
     """A new host begins to serve; from then on a scaling plan may look after it."""
     if place.exclusion_tag in host.tags:
-        await _tag(place, host, {}, remove=(place.exclusion_tag,))
-    await _allow(place, host, True)
+        await tag_host(place, host, {}, remove=(place.exclusion_tag,))
+    await _set_open(place, host, True)
     log.info("%s: serving: %s", host.name, action.reason)
 
 
@@ -215,7 +228,7 @@ async def warn(place: Place, host: Host, action: Action) -> None:
         tags.WARNED_SESSIONS: tags.ids_value(told),
         tags.WARNED_USERS: str(warned),
     }
-    await _tag(place, host, noted)
+    await tag_host(place, host, noted)
     log.info("%s: told %d users that they have %d minutes: %s", host.name, len(told) - before, minutes, action.reason)
 
 
@@ -226,7 +239,7 @@ async def remind(place: Place, host: Host, action: Action) -> None:
     if warned is None:
         raise Deferred(f"{host.name}: nobody on it was warned")
     minutes = max(1, -(-(warned + timedelta(minutes=place.policy.warn_minutes) - now) // timedelta(minutes=1)))
-    await _tag(place, host, {tags.REMINDED_AT: tags.format_time(now)})
+    await tag_host(place, host, {tags.REMINDED_AT: tags.format_time(now)})
     for session in action.sessions:
         await _tell(place, host, session, minutes)
     log.info("%s: told %d users again that they have %d minutes left", host.name, len(action.sessions), minutes)
@@ -251,7 +264,7 @@ async def sign_out(place: Place, host: Host, action: Action) -> None:
     told = now.get(tags.WARNED_SESSIONS)
     leaving = [each for each in host.sessions if each.id in action.sessions and tags.is_among(each.id, told)]
     moved = _count(host, tags.MOVED_USERS) + len(leaving)
-    await _tag(place, host, {tags.MOVED_USERS: str(moved)})
+    await tag_host(place, host, {tags.MOVED_USERS: str(moved)})
     for session in leaving:
         await place.azure.desktops.sign_out(place.pool.resource_group, place.pool.name, _registered(host), session.id)
         log.info("%s: signed out %s: %s", host.name, session.user, action.reason)
@@ -279,7 +292,7 @@ async def mark_retired(place: Place, host: Host, action: Action) -> None:
     """Notes until when the host is kept: the way back."""
     now = place.azure.clock.now()
     until = now + timedelta(days=place.image_set.rollout.retain_days)
-    await _tag(place, host, {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)})
+    await tag_host(place, host, {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)})
     log.info("%s: retired, kept until %s UTC: %s", host.name, f"{until:%Y-%m-%d %H:%M}", action.reason)
 
 
@@ -354,7 +367,7 @@ async def start(place: Place, host: Host, action: Action) -> None:
     mark = tags.frozen_value(place.target.refresh, host.vm_id)
     if host.tags.get(tags.BACK) != mark or tags.RETIRED_AT in host.tags:
         back = {tags.BACK: mark, tags.BACK_AT: tags.format_time(place.azure.clock.now())}
-        await _tag(place, host, back, remove=PAST)
+        await tag_host(place, host, back, remove=PAST)
     try:
         await place.azure.compute.begin_start(place.hosts_group, host.name)
     except AzureFailure as failure:
@@ -365,10 +378,10 @@ async def start(place: Place, host: Host, action: Action) -> None:
 async def rejoin(place: Place, host: Host, _: Action) -> None:
     """A host that was brought back goes one step further into its pool. One that will not come is marked so, for the planner to see."""
     try:
-        await bring_back_host(place.azure, place.image_set, place.pool, host.name, place.target.refresh)
+        await bring_back_host(place.azure, place.image_set, place.pool, host, place.target.refresh)
     except StepFailure as failure:
         log.warning("%s: did not come back: %s", host.name, failure)
-        await _tag(place, host, {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]})
+        await tag_host(place, host, {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]})
 
 
 async def give_up(place: Place, host: Host, action: Action) -> None:
@@ -383,7 +396,7 @@ async def give_up(place: Place, host: Host, action: Action) -> None:
     retired = {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)}
     why = {tags.FAILED: action.reason[:TAG_VALUE_LENGTH]}
     # Last: as long as it is marked as brought back, giving it up is not over, and is done again from the start.
-    await _tag(place, host, retired | why, remove=(tags.BACK, tags.BACK_AT, tags.CHECKED_AT))
+    await tag_host(place, host, retired | why, remove=(tags.BACK, tags.BACK_AT, tags.CHECKED_AT))
     log.warning("%s: did not come back, and is kept switched off: %s", host.name, action.reason)
 
 
@@ -415,19 +428,36 @@ def _count(host: Host, tag: str) -> int:
     return int(value) if value.isdigit() else 0
 
 
-async def _tag(place: Place, host: Host, values: dict[str, str], remove: tuple[str, ...] = ()) -> None:
-    await place.azure.compute.update_vm_tags(place.hosts_group, host.name, values, remove)
+def marks_of(place: Place, host: Host) -> dict[str, str]:
+    """What an outdated host bears from the first write on: that it is this refresh's to replace, and whose pool it is of.
+
+    Once it is out of the pool, that is how it is still known to belong to it.
+    """
+    refresh = place.target.refresh
+    return {tags.REPLACE: tags.frozen_value(refresh, host.vm_id), tags.POOL: str(place.pool_id)}
 
 
-async def _allow(place: Place, host: Host, allow: bool) -> None:
-    """Sets drain mode and reads it back: another tool may hold it the other way."""
-    group, pool, name = place.pool.resource_group, place.pool.name, _registered(host)
-    await place.azure.desktops.set_allow_new_session(group, pool, name, allow)
-    seen = await place.azure.desktops.get_session_host(group, pool, name)
+async def tag_host(place: Place, host: Host, values: dict[str, str], remove: tuple[str, ...] = ()) -> None:
+    """Sets and removes tags of a host's VM, as the look showed it: only where it has changed since is it read again."""
+    seen = SeenTags(host.tags, host.etag)
+    await place.azure.compute.update_vm_tags(place.hosts_group, host.name, values, remove, seen=seen)
+
+
+async def _set_open(place: Place, host: Host, allow: bool) -> None:
+    """Lets new users on to the host, or not."""
+    await place.azure.desktops.set_allow_new_session(
+        place.pool.resource_group, place.pool.name, _registered(host), allow
+    )
+
+
+async def _read_back(place: Place, host: Host, allow: bool) -> int:
+    """How many sessions the broker counts on a host. Raises Deferred where drain mode is not as it was set: another tool may hold it."""
+    seen = await place.azure.desktops.get_session_host(place.pool.resource_group, place.pool.name, _registered(host))
     if seen is None or seen.allow_new_session is not allow:
         raise Deferred(
             f"{host.name}: drain mode was set and is not so: another tool, such as a scaling plan, may set it too"
         )
+    return seen.sessions or 0
 
 
 async def _frozen_vm_tags(place: Place, host: Host) -> dict[str, str]:
@@ -462,6 +492,7 @@ def _registered(host: Host) -> str:
 
 ACTS: dict[Kind, Act] = {
     Kind.CHECK: check,
+    Kind.CHECK_CANARY: check,
     Kind.ALLOW_SESSIONS: allow_sessions,
     Kind.DRAIN: drain,
     Kind.UNDRAIN: undrain,

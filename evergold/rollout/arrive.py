@@ -9,11 +9,10 @@ soon as the host is registered. The agent updates itself first, which leaves the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from azure.mgmt.compute.models import VirtualMachine, VirtualMachineExtension
+from azure.mgmt.compute.models import VirtualMachineExtension
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
@@ -29,9 +28,8 @@ from evergold.images.guest import (
     command_of,
     facts_or_failure,
     new_password,
-    standing,
 )
-from evergold.images.refresh import definition_of
+from evergold.rollout.model import Host
 
 HostStep = Literal["begun", "under way", "done"]
 
@@ -88,62 +86,60 @@ async def ensure_host_joined(azure: Azure, pool: Pool, name: str, location: str,
     return "done" if state == "Succeeded" else "under way"
 
 
-async def ensure_host_registered(
-    azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str, *, again: bool = False
-) -> HostStep:
-    """The broker lists this very machine. Raises StepFailure if the agent could not be installed, or the name is taken there.
+async def _begin_to_register(azure: Azure, image_set: ImageSet, pool: Pool, host: Host, step: Step) -> None:
+    """Has the agent installed, with a token of the pool. Raises StepFailure where another machine is listed under the name."""
+    if await _is_listed(azure, pool, host):
+        return
+    token = await azure.desktops.registration_token(pool.resource_group, pool.name)
+    sent = replace(step, protected={"RegistrationToken": token.token})
+    machine = _machine(image_set, pool, host)
+    await azure.compute.begin_script(machine.resource_group, host.name, command_of(machine, sent))
 
-    `again`: it was in the pool before, its record was deleted while it was off, and its agent still believes to be registered.
-    """
-    step_name = f"{REGISTER}-{refresh}" if again else REGISTER
-    machine = Machine(pool.hosts.resource_group, name, image_set.location)
-    listed = await _listed(azure, pool, machine)
-    if listed is not None:
-        return "done" if listed else "under way"
-    if await standing(azure, machine, step_name) == "absent":
-        token = await azure.desktops.registration_token(pool.resource_group, pool.name)
-        step = Step(
-            step_name,
-            "guest/register-host.ps1",
-            parameters={"Again": "yes"} if again else {},
-            protected={"RegistrationToken": token.token},
-            timeout_minutes=REGISTER_MINUTES,
-            tags={tags.REFRESH: refresh},
-        )
-        await azure.compute.begin_script(machine.resource_group, name, command_of(machine, step))
-        return "begun"
+
+def _registration(refresh: str, *, again: bool) -> Step:
+    """The step that registers a host. `again`: it was in the pool before, and its agent still believes that it is."""
+    return Step(
+        f"{REGISTER}-{refresh}" if again else REGISTER,
+        "guest/register-host.ps1",
+        parameters={"Again": "yes"} if again else {},
+        timeout_minutes=REGISTER_MINUTES,
+        tags={tags.REFRESH: refresh},
+    )
+
+
+async def _registers(azure: Azure, image_set: ImageSet, pool: Pool, host: Host, step: Step) -> bool:
+    """Whether the step was sent. Raises StepFailure if the agent could not be installed."""
+    machine = _machine(image_set, pool, host)
     try:
-        result = await azure.compute.get_script_result(machine.resource_group, name, step_name)
+        result = await azure.compute.get_script_result(machine.resource_group, host.name, step.name)
     except AzureFailure as failure:
         if failure.code != SCRIPT_NOT_STARTED:
             raise
-        raise StepFailure(
-            REGISTER, name, f"Azure could not start the script: {failure.message}", REMOVE_HOST
-        ) from failure
+        problem = f"Azure could not start the script: {failure.message}"
+        raise StepFailure(REGISTER, host.name, problem, REMOVE_HOST) from failure
     if result is not None and result.over:
-        facts_or_failure(machine, step_name, result)
-    return "under way"
+        facts_or_failure(machine, step.name, result)
+    return result is not None
 
 
-async def _listed(azure: Azure, pool: Pool, machine: Machine) -> bool | None:
-    """None if the broker has no host of that name; True if it is this machine; False while it does not say which."""
-    host = await azure.desktops.get_session_host(pool.resource_group, pool.name, machine.name)
-    if host is None:
-        return None
-    registered = host.virtual_machine_id or ""
-    vm = await azure.compute.get_vm(machine.resource_group, machine.name, instance_view=False)
-    if registered and _vm_guid(vm) and registered.lower() != _vm_guid(vm):
+async def _is_listed(azure: Azure, pool: Pool, host: Host) -> bool:
+    """Whether the broker has a host of that name. Raises StepFailure where it is another machine."""
+    listed = await azure.desktops.get_session_host(pool.resource_group, pool.name, host.name)
+    if listed is None:
+        return False
+    registered = (listed.virtual_machine_id or "").casefold()
+    if registered and registered != host.vm_id.casefold():
         raise StepFailure(
             REGISTER,
-            machine.name,
+            host.name,
             f"The pool {pool.name} lists another machine under that name, one that is gone.",
-            f"Remove the session host {machine.name} from {pool.name}; the machine then registers itself.",
+            f"Remove the session host {host.name} from {pool.name}; the machine then registers itself.",
         )
-    return bool(registered)
+    return True
 
 
-def _vm_guid(vm: VirtualMachine | None) -> str:
-    return ((vm.properties.vm_id if vm is not None and vm.properties else None) or "").lower()
+def _machine(image_set: ImageSet, pool: Pool, host: Host) -> Machine:
+    return Machine(pool.hosts.resource_group, host.name, image_set.location)
 
 
 def _reason(extension: VirtualMachineExtension) -> str:
@@ -160,38 +156,27 @@ def _zone(zones: tuple[str, ...], name: str) -> tuple[str, ...]:
     return (zones[number % len(zones)],)
 
 
-async def create_host(
-    azure: Azure,
-    image_set: ImageSet,
-    pool: Pool,
-    refresh: str,
-    version_id: str,
-    name: str,
-    more_tags: Mapping[str, str],
-) -> bool:
-    """Asks for the machine of a new host; False where one of that name is there already, which is left untouched."""
-    spec = host_spec(azure, image_set, pool, name, version_id, refresh)
-    plan = await azure.galleries.purchase_plan(definition_of(image_set))
-    return await azure.compute.begin_create_vm(replace(spec, tags={**spec.tags, **more_tags}, plan=plan))
-
-
-async def advance_host(azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str) -> None:
-    """Takes a host that is not in its pool yet one step further. Raises StepFailure where it will not come up."""
-    vm = await azure.compute.get_vm(pool.hosts.resource_group, name)
-    if vm is None:
+async def advance_host(azure: Azure, image_set: ImageSet, pool: Pool, host: Host, refresh: str) -> None:
+    """Takes a host that a look shows outside its pool one step further. Raises StepFailure where it will not come up."""
+    if not await _can_be_reached(azure, pool, host):
         return
-    status = status_of(vm)
-    if status.provisioning == "failed":
-        raise StepFailure("create", name, status.error or "Azure gives no reason.", REMOVE_HOST)
-    if status.power != "running" or not status.agent_ready:
+    step = _registration(refresh, again=False)
+    if await _registers(azure, image_set, pool, host, step):
         return
-    if await ensure_host_joined(azure, pool, name, image_set.location, refresh) == "done":
-        await ensure_host_registered(azure, image_set, pool, name, refresh)
+    if await ensure_host_joined(azure, pool, host.name, image_set.location, refresh) == "done":
+        await _begin_to_register(azure, image_set, pool, host, step)
 
 
-async def bring_back_host(azure: Azure, image_set: ImageSet, pool: Pool, name: str, refresh: str) -> None:
+async def bring_back_host(azure: Azure, image_set: ImageSet, pool: Pool, host: Host, refresh: str) -> None:
     """Takes a host that was retained, and runs again, one step further into its pool. Raises StepFailure where it will not come."""
-    vm = await azure.compute.get_vm(pool.hosts.resource_group, name)
-    status = status_of(vm) if vm is not None else None
-    if status is not None and status.power == "running" and status.agent_ready:
-        await ensure_host_registered(azure, image_set, pool, name, refresh, again=True)
+    step = _registration(refresh, again=True)
+    if await _can_be_reached(azure, pool, host) and not await _registers(azure, image_set, pool, host, step):
+        await _begin_to_register(azure, image_set, pool, host, step)
+
+
+async def _can_be_reached(azure: Azure, pool: Pool, host: Host) -> bool:
+    """Whether the machine runs and its agent answers; asked of the machine itself where the list of all says nothing of its agent."""
+    if host.power != "running" or host.agent_ready is not None:
+        return host.power == "running" and bool(host.agent_ready)
+    vm = await azure.compute.get_vm(pool.hosts.resource_group, host.name)
+    return vm is not None and bool(status_of(vm).agent_ready)

@@ -8,7 +8,7 @@ finished rollout, drain mode is put back on outdated hosts that still stand; on 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from functools import partial
@@ -18,15 +18,17 @@ from evergold import tags
 from evergold.azure import AzureFailure
 from evergold.config.models import ImageSet, MaintenanceWindow, Pool, ReleaseMethod
 from evergold.images.guest import StepFailure
+from evergold.images.refresh import definition_of
+from evergold.rollout import frozen as frozen_set
 from evergold.rollout import lease, scaling
-from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act
+from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act, marks_of, tag_host
 from evergold.rollout.arrive import advance_host
 from evergold.rollout.beside import Beside, beside
 from evergold.rollout.hands import Hands
 from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
 from evergold.rollout.in_place import why_not_in_place
 from evergold.rollout.lease import Holding
-from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
+from evergold.rollout.model import CHECKS, Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
 from evergold.rollout.wave_gate import judge_wave
@@ -121,7 +123,9 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
     taken = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     holding = Holding(place.azure, place.pool_id, taken)
     try:
-        place = replace(place, exclusion_tag=await scaling.exclusion_tag(place), has_lease=holding.lasts)
+        sold_under = await place.azure.galleries.purchase_plan(definition_of(place.image_set))
+        tag = await scaling.exclusion_tag(place)
+        place = replace(place, exclusion_tag=tag, purchase_plan=sold_under, has_lease=holding.lasts)
         if not place.target.canary_only:
             await holding.do(partial(scaling.suspend, place))
         begun = await _begin(place, holding)
@@ -156,24 +160,31 @@ async def _begin(place: Place, holding: Holding) -> Place:
     names = hosts_to_freeze(snapshot, target)
     if place.policy.strategy == "in_place" and (reason := await why_not_in_place(place, names)):
         raise RolloutHalted(reason)
-    for host in snapshot.hosts:
-        if host.name in names:
+    frozen = [host for host in snapshot.hosts if host.name in names]
+    noted = frozen_set.noted(target.refresh, frozen)
+    for host in frozen:
+        if _was_drained(host) or host.name in noted.left_out:
             await holding.do(partial(_freeze, place, host))
-    # Written last: as long as it is absent, freezing is not over, and is done again from the start.
-    rollout = {tags.ROLLOUT: f"{target.refresh}|{size}"}
+    # Written last, and at once: as long as it is absent, nothing is frozen, and it is done again from the start.
+    rollout = {tags.ROLLOUT: f"{target.refresh}|{size}", **noted.tags}
+    past = frozen_set.outlived(snapshot.pool.tags, noted.tags)
     tag_pool = place.azure.desktops.update_host_pool_tags
-    await holding.do(partial(tag_pool, place.pool.resource_group, place.pool.name, rollout))
+    await holding.do(partial(tag_pool, place.pool.resource_group, place.pool.name, rollout, past))
     log.info("%s: %d of %d hosts are to be replaced", place.pool.name, len(names), size)
-    return place.aiming_at(replace(target, size=size))
+    return place.aiming_at(replace(target, size=size, frozen=frozen_set.frozen_into(noted.tags, target.refresh)))
+
+
+def _was_drained(host: Host) -> bool:
+    """Whether somebody had it in drain mode before the rollout came; not so where a scaling plan has switched it off."""
+    return not host.allow_new_session and not is_asleep(host)
 
 
 async def _freeze(place: Place, host: Host) -> None:
-    """With the pool's id: once it is out of the pool, that is how it is still known to belong to it."""
-    refresh = place.target.refresh
-    frozen = {tags.REPLACE: tags.frozen_value(refresh, host.vm_id), tags.POOL: str(place.pool_id)}
-    if not host.allow_new_session and not is_asleep(host):
-        frozen[tags.WAS_DRAINED] = refresh
-    await place.azure.compute.update_vm_tags(place.hosts_group, host.name, frozen)
+    """Marks one host itself: what it was before stands nowhere else."""
+    marks = marks_of(place, host)
+    if _was_drained(host):
+        marks[tags.WAS_DRAINED] = place.target.refresh
+    await tag_host(place, host, marks)
 
 
 async def _fit_look(place: Place, holding: Holding) -> Snapshot:
@@ -228,6 +239,7 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
         last_failure=tags.parse_time(failed_at),
         last_cause=cause,
         size=int(size) if size else target.size,
+        frozen=frozen_set.frozen_into(pool_tags, target.refresh),
     )
 
 
@@ -262,7 +274,7 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         was_done = decided.done
         if decided.halted and not decided.actions:
             raise RolloutHalted(decided.halted)
-        await clock.sleep(CONFIRM_AFTER_S if was_done else _pause_s(decided, clock.now()))
+        await clock.sleep(CONFIRM_AFTER_S if was_done else _pause_s(tick))
 
 
 async def _do_in_time(
@@ -289,32 +301,49 @@ async def _turn(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside)
     return done
 
 
-def _pause_s(decided: Plan, now: datetime) -> float:
-    """Until the next tick; shorter where time alone will have changed something before that."""
-    if decided.until is None:
+def _pause_s(tick: Tick) -> float:
+    """Until the next tick; shorter where others can go on with what was done, or time alone will have changed something before that."""
+    if any(action.kind is Kind.ALLOW_SESSIONS for action in tick.done):
+        return SHORTEST_TICK_S
+    if tick.plan.until is None:
         return TICK_S
-    return min(TICK_S, max(SHORTEST_TICK_S, (decided.until - now).total_seconds()))
+    return min(TICK_S, max(SHORTEST_TICK_S, (tick.plan.until - tick.at).total_seconds()))
 
 
 async def _act_on(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside) -> tuple[Action, ...]:
-    """Does what the plan says, all at once: its actions are for different hosts, and were planned to hold together.
+    """Does what the plan says: all hosts at once, since it was planned to hold together, and one host's actions in their order.
 
     Checks take minutes. They are begun and not waited for: what they have found stands in the host's tags at a later look.
     Returns what was done, with the checks that were passed since the last time.
     """
     hosts = {host.name: host for host in snapshot.hosts}
-    now = [action for action in decided.actions if action.kind is not Kind.CHECK]
-    await checks.stop(action.host for action in now)
+    now: dict[str, list[Action]] = {}
+    for action in decided.actions:
+        if action.kind not in CHECKS:
+            now.setdefault(action.host, []).append(action)
+    await checks.stop(now)
     outcomes = await asyncio.gather(
-        *(_try(place, hosts.get(action.host), action) for action in now), return_exceptions=True
+        *(_try_in_turn(place, hosts.get(name), actions) for name, actions in now.items()), return_exceptions=True
     )
+    done: list[Action] = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+        done += outcome
     for action in decided.actions:
-        if action.kind is Kind.CHECK:
+        if action.kind in CHECKS:
             checks.begin(action, partial(_try, place, hosts.get(action.host), action))
-    return (*checks.passed(), *(action for action, done in zip(now, outcomes, strict=True) if done))
+    return (*checks.passed(), *done)
+
+
+async def _try_in_turn(place: Place, host: Host | None, actions: Sequence[Action]) -> list[Action]:
+    """Does one host's actions, each once the one before it is done. Returns those that were."""
+    done: list[Action] = []
+    for action in actions:
+        if not await _try(place, host, action):
+            break
+        done.append(action)
+    return done
 
 
 async def _try(place: Place, host: Host | None, action: Action) -> bool:
@@ -350,11 +379,11 @@ async def _bring_up(place: Place, snapshot: Snapshot) -> None:
 async def _advance(place: Place, host: Host) -> None:
     """One step: Entra join, then registration. One that fails for good is noted on the VM, for the planner to see."""
     try:
-        await advance_host(place.azure, place.image_set, place.pool, host.name, place.target.refresh)
+        await advance_host(place.azure, place.image_set, place.pool, host, place.target.refresh)
     except StepFailure as failure:
         log.warning("%s: did not come up: %s", host.name, failure)
         reason = {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]}
-        await place.azure.compute.update_vm_tags(place.hosts_group, host.name, reason)
+        await tag_host(place, host, reason)
     except AzureFailure as failure:
         log.warning("%s: will be tried again: %s", host.name, failure)
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from evergold import tags
+from evergold.rollout.hosts import is_empty, is_marked
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, why_unfit
 
@@ -234,9 +235,11 @@ def _marks(tag: str, **changes: Any) -> _Act:
     return lambda world, action, _: world.change(action.host, {tag: tags.format_time(world.now)}, **changes)
 
 
-def _drain(world: _World, action: Action, _: Target) -> None:
-    frozen = tags.REPLACE in world.hosts[action.host].tags
-    marks = {tags.DRAINED_AT: tags.format_time(world.now)} if frozen else {}
+def _drain(world: _World, action: Action, target: Target) -> None:
+    host, marks = world.hosts[action.host], {}
+    if is_marked(host, target):
+        noted = (tags.DRAINED_AT, tags.EMPTY_SINCE) if is_empty(host) else (tags.DRAINED_AT,)
+        marks = dict.fromkeys(noted, tags.format_time(world.now))
     world.change(action.host, marks, allow_new_session=False)
 
 
@@ -289,6 +292,7 @@ def _start(world: _World, action: Action, target: Target) -> None:
 ACTS: dict[Kind, _Act] = {
     Kind.CREATE: _create,
     Kind.CHECK: _marks(tags.CHECKED_AT),
+    Kind.CHECK_CANARY: _marks(tags.CHECKED_AT),
     Kind.ALLOW_SESSIONS: lambda world, action, _: world.change(action.host, allow_new_session=True),
     Kind.DRAIN: _drain,
     Kind.UNDRAIN: _undrain,

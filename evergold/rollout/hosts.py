@@ -25,8 +25,11 @@ def is_kept(host: Host) -> bool:
 
 
 def is_marked(host: Host, target: Target) -> bool:
-    """Whether this very VM was frozen into this rollout."""
-    return bool(host.vm_id) and host.tags.get(tags.REPLACE) == tags.frozen_value(target.refresh, host.vm_id)
+    """Whether this very VM was frozen into this rollout: by the pool's tags, or by its own."""
+    if not host.vm_id:
+        return False
+    noted = target.frozen is not None and target.frozen.has(host)
+    return noted or host.tags.get(tags.REPLACE) == tags.frozen_value(target.refresh, host.vm_id)
 
 
 def is_frozen(host: Host, target: Target) -> bool:
@@ -163,6 +166,15 @@ def is_draining(host: Host) -> bool:
     return host.registered and not host.allow_new_session and tags.DRAINED_AT in host.tags
 
 
+def is_shut_by(host: Host, target: Target) -> bool:
+    """Whether this rollout, or somebody since it began, has put the host into drain mode. What it found so stays so.
+
+    What a scaling plan has switched off it has shut too, and that is its own affair.
+    """
+    shut = is_marked(host, target) and not is_kept(host) and host.registered and not host.allow_new_session
+    return shut and tags.WAS_DRAINED not in host.tags and (tags.DRAINED_AT in host.tags or not is_asleep(host))
+
+
 def was_reopened(host: Host, now: datetime) -> bool:
     """Open, though it was put into drain mode here longer ago than a look may be old: by other hands, or the write was lost."""
     drained = tags.parse_time(host.tags.get(tags.DRAINED_AT))
@@ -173,6 +185,11 @@ def is_held_open(host: Host, now: datetime) -> bool:
     """Opened by other hands once more after it was drained a second time: whoever does that means it."""
     again = tags.parse_time(host.tags.get(tags.REOPENED_AT))
     return was_reopened(host, now) and again is not None and now - again > LOOK_LAG
+
+
+def is_put_away(host: Host) -> bool:
+    """Out of the pool, noted as empty, and seen switched off: it takes up nothing any more but what it is kept for."""
+    return not host.registered and host.power == "deallocated" and tags.EMPTY_SINCE in host.tags
 
 
 def is_retired(host: Host) -> bool:
@@ -194,7 +211,7 @@ def why_failed(host: Host, target: Target, policy: Policy, now: datetime) -> str
     if tags.FAILED in host.tags:
         return host.tags[tags.FAILED]
     if host.provisioning_state == "Failed":
-        return "Azure could not provision it"
+        return f"Azure could not provision it{': ' if host.problem else ''}{host.problem}"
     since = awaited_since(host, target)
     waited = now - since if since else timedelta(0)
     if waited <= timedelta(minutes=policy.join_timeout_minutes):

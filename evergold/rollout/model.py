@@ -39,6 +39,9 @@ class Host:
         session_count: sessions of every state.
         assigned_user: whose host it is, in a personal pool; "" where it is nobody's.
         health_checks: names of the AVD health checks that fail.
+        agent_ready: whether the VM agent answers, so that something can be done in the machine; None where the list does not say.
+        problem: why Azure could not provision it, where it says so.
+        etag: of the VM as it was listed; "" where Azure gives none.
 
     """
 
@@ -59,6 +62,9 @@ class Host:
     health_checks: tuple[str, ...] = ()
     sessions: tuple[Session, ...] = ()
     assigned_user: str = ""
+    agent_ready: bool | None = None
+    problem: str = ""
+    etag: str = ""
 
     @property
     def has_vm(self) -> bool:
@@ -102,12 +108,31 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """The hosts that a rollout replaces, as the pool's tags name them.
+
+    Attributes:
+        youngest: no host that was frozen has been made since.
+        names: theirs, in small letters.
+
+    """
+
+    youngest: datetime
+    names: frozenset[str]
+
+    def has(self, host: Host) -> bool:
+        """Whether this very host was frozen, and not one that was made later under its name."""
+        return host.created_at is not None and host.created_at <= self.youngest and host.name.casefold() in self.names
+
+
+@dataclass(frozen=True)
 class Target:
     """What a rollout is for, frozen when it starts.
 
     Attributes:
         size: hosts that the pool had when the rollout came to it (see `plan.pool_size`), and shall have when it is done.
         name_prefix: of new hosts' names.
+        frozen: the hosts that it replaces, beside those that are marked so themselves; None where none are noted.
         canary_only: only have one checked host, in drain mode, and touch nothing else.
         canary_proven: this version has already served elsewhere, so that no host of this pool need go first.
         rollback: the way back: hosts that are retained on this version come back first, at once, and a lower version is no mistake.
@@ -141,6 +166,7 @@ class Target:
     sign_in_seen: frozenset[str] = frozenset()
     sign_in_worse: str = ""
     sign_in_unseen: str = ""
+    frozen: Frozen | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +227,7 @@ class Kind(StrEnum):
 
     CREATE = "create"
     CHECK = "check"
+    CHECK_CANARY = "check canary"  # what is the same on every host of an image too: whether it lacks updates
     ALLOW_SESSIONS = "allow sessions"
     DRAIN = "drain"
     UNDRAIN = "undrain"
@@ -218,6 +245,9 @@ class Kind(StrEnum):
     START = "start"
     REJOIN = "rejoin"
     GIVE_UP = "give up"
+
+
+CHECKS = (Kind.CHECK, Kind.CHECK_CANARY)
 
 
 @dataclass(frozen=True)

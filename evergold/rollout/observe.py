@@ -25,6 +25,7 @@ from evergold.azure.compute import ListedVm, VmStatus
 from evergold.azure.desktops import host_of, short_name
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import key, same
+from evergold.rollout.frozen import frozen_into_any
 from evergold.rollout.model import Host, Pool, Session, Snapshot
 
 log = logging.getLogger("evergold.rollout")
@@ -108,8 +109,12 @@ def _value(result: T | AzureFailure) -> T:
 
 
 def _hosts(reads: Reads) -> Iterable[Host]:
-    """Every VM that belongs to the pool, registered or not, and every registration whose VM was not found."""
+    """Every VM that belongs to the pool, registered or not, and every registration whose VM was not found.
+
+    One that is not registered belongs to it by its own tag, or because the last rollout of the pool has frozen it.
+    """
     sessions = _sessions_by_host(reads.sessions)
+    frozen = frozen_into_any(reads.pool.tags or {})
     unmatched = {key(host.resource_id or host.name or ""): host for host in reads.session_hosts}
     for vm in reads.vms:
         registration = unmatched.get(key(vm.id))
@@ -117,8 +122,10 @@ def _hosts(reads: Reads) -> Iterable[Host]:
             del unmatched[key(vm.id)]
         else:
             registration = None
-        if registration is not None or same(vm.tags.get(tags.POOL), reads.pool.id):
-            yield _host(vm, registration, reads.statuses.get(key(vm.id)), sessions)
+        host = _host(vm, registration, reads.statuses.get(key(vm.id)), sessions)
+        ours = same(vm.tags.get(tags.POOL), reads.pool.id) or (frozen is not None and frozen.has(host))
+        if registration is not None or ours:
+            yield host
     names = {vm.name.casefold() for vm in reads.vms}
     for registration in unmatched.values():
         host = _host(None, registration, None, sessions)
@@ -159,6 +166,9 @@ def _host(
         health_checks=_failing_checks(registration) if registration else (),
         sessions=on_it,
         assigned_user=(registration.assigned_user or "") if registration else "",
+        agent_ready=status.agent_ready if status else None,
+        problem=status.error if status else "",
+        etag=vm.etag if vm else "",
     )
 
 

@@ -80,10 +80,12 @@ from evergold.rollout.hosts import (
     is_lower,
     is_marked,
     is_new,
+    is_put_away,
     is_ready,
     is_retained,
     is_retired,
     is_serving,
+    is_shut_by,
     is_usable,
     on_target,
     ready_at,
@@ -324,7 +326,7 @@ class View:
     @property
     def room(self) -> int:
         """Hosts that may still be created within the surge. Dead ones take up room too: they have their quota and address."""
-        standing = len(self.left) + len(self.fresh) + len(self.others)
+        standing = sum(1 for host in self.left if not is_put_away(host)) + len(self.fresh) + len(self.others)
         # The canary of a refresh stands beside the pool while people look at it.
         surge = 1 if self.in_place and self.target.canary_only else self.policy.surge
         return self.target.size + surge - standing
@@ -496,11 +498,7 @@ def pool_size(snapshot: Snapshot, target: Target) -> int:
 def put_back(snapshot: Snapshot, target: Target) -> tuple[Action, ...]:
     """What undoes our drain mode on hosts that still stand: for every way out that is not success, a cancellation too."""
     reason = "the rollout has stopped, and its users need room"
-    return tuple(
-        Action(Kind.UNDRAIN, host.name, reason)
-        for host in snapshot.hosts
-        if is_marked(host, target) and not is_kept(host) and is_draining(host) and tags.WAS_DRAINED not in host.tags
-    )
+    return tuple(Action(Kind.UNDRAIN, host.name, reason) for host in snapshot.hosts if is_shut_by(host, target))
 
 
 def next_names(prefix: str, taken: Iterable[str], count: int) -> list[str]:
@@ -597,7 +595,8 @@ def _bring_up(view: View) -> Iterable[Action]:
             continue
         if not is_checked(host):
             if is_healthy(host, view.policy, view.now):
-                yield Action(Kind.CHECK, host.name, "it is healthy, and in drain mode until its checks have passed")
+                kind = Kind.CHECK if view.canary_serves or view.target.rollback else Kind.CHECK_CANARY
+                yield Action(kind, host.name, "it is healthy, and in drain mode until its checks have passed")
         elif is_ready(host, view.policy, view.now):
             if not view.target.canary_only and not view.too_early:
                 yield Action(Kind.ALLOW_SESSIONS, host.name, "its checks have passed, and it has stayed healthy since")
@@ -656,21 +655,25 @@ def _taken_names(view: View) -> Iterable[str]:
 
 
 def _retire(view: View) -> Iterable[Action]:
-    """Takes empty hosts out of the way, one step a look: each step is seen to have happened before the next is taken."""
+    """Takes empty hosts out of the way: out of the pool, and, once that is done and seen, switched off or deleted."""
     may_go = view.may_take
     for host in view.left:
-        if host.registered:
-            for action in _empty(host, view):
-                removal = action.kind is Kind.REMOVE_FROM_POOL and not _is_warned(host)
-                if not removal or may_go > 0:
-                    yield action
-                may_go -= removal
-        else:
+        if not host.registered:
             yield from _put_away(host, view)
+            continue
+        for action in _empty(host, view):
+            removes = action.kind is Kind.REMOVE_FROM_POOL
+            if removes and not _is_warned(host):
+                may_go -= 1
+                if may_go < 0:
+                    continue
+            yield action
+            if removes:
+                yield from _put_away(replace(host, registered=False), view)
 
 
 def _put_away(host: Host, view: View) -> Iterable[Action]:
-    """What becomes of an outdated host that is out of the pool."""
+    """What becomes of an outdated host that is out of the pool, or will be when it has been removed."""
     if tags.EMPTY_SINCE not in host.tags:
         # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
         reason = "the broker does not know it, though it was not taken out of the pool here"
@@ -933,9 +936,8 @@ def _sleeps_open(host: Host) -> bool:
 def _not_frozen(view: View) -> tuple[str, ...]:
     """Hosts that a rollout should replace, where none bears its mark: it was never really started."""
     mark = f"{view.target.refresh}/"
-    if view.target.vacant_names or any(
-        host.tags.get(tags.REPLACE, "").startswith(mark) for host in view.snapshot.hosts
-    ):
+    begun = view.target.frozen is not None or view.target.vacant_names
+    if begun or any(host.tags.get(tags.REPLACE, "").startswith(mark) for host in view.snapshot.hosts):
         return ()
     return hosts_to_freeze(view.snapshot, view.target)
 

@@ -252,7 +252,10 @@ def test_a_host_that_is_off_passes_neither_as_an_agent_nor_by_its_heartbeat() ->
     async def body(world: Simulated) -> None:
         await world.azure.compute.deallocate("rg-avd-pilot", HOST)
         await world.azure.clock.sleep(3600)
-        found = {check.name: check for check in await check_new_host(world.azure, world.image_set, subject(world))}
+        found = {
+            check.name: check
+            for check in await check_new_host(world.azure, world.image_set, subject(world), updates_too=True)
+        }
         assert (found[AGENT].verdict, found[HEARTBEAT].verdict) == ("fail", "fail")
         assert "last heard of" in found[AGENT].measured
 

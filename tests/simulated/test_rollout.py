@@ -244,8 +244,9 @@ def test_a_failed_host_is_deleted_and_another_takes_its_place_under_another_name
     async def body(world: Simulated) -> None:
         await rolled_out(world)
         assert_replaced(world)
-        spent = next(iter(world.cloud.desktop.pools.values())).tags[tags.FAILURES]
-        assert spent == "office-1|pil-003"
+        noted = next(iter(world.cloud.desktop.pools.values())).tags
+        assert noted[tags.FAILURES] == "office-1|pil-003"
+        assert "could not provision it: AllocationFailed" in noted[tags.LAST_FAILURE]
         assert "pil-003" not in {machine.name for machine in world.cloud.compute.machines()}
 
     simulated(body, **world(guest_failures={"create": "1:AllocationFailed"}))

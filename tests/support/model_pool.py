@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from evergold import tags
-from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
+from evergold.rollout.frozen import frozen_into, noted
+from evergold.rollout.model import CHECKS, Action, Frozen, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
 from evergold.rollout.observe import CLOCK_SKEW
 from evergold.rollout.plan import hosts_to_freeze, plan
 from tests.support.moments import EPOCH
@@ -94,12 +95,13 @@ class ModelPool:
         self.made = 0
         self.judged: frozenset[str] = frozenset()
         self.was_drained = {machine.name for machine in machines if not machine.open}
+        self.noted: Frozen | None = None
         names = hosts_to_freeze(self.look(), self.target)
         self.frozen = {name: self.machines[name].vm_id for name in names}
-        for name, vm_id in self.frozen.items():
-            self.machines[name].tags[tags.REPLACE] = tags.frozen_value(REFRESH, vm_id)
-            if name in self.was_drained:
-                self.machines[name].tags[tags.WAS_DRAINED] = REFRESH
+        self.noted = frozen_into(noted(REFRESH, [h for h in self.look().hosts if h.name in names]).tags, REFRESH)
+        for name in self.was_drained & self.frozen.keys():
+            self._mark(self.machines[name])
+            self.machines[name].tags[tags.WAS_DRAINED] = REFRESH
 
     # --- What the planner is told ---
 
@@ -123,6 +125,7 @@ class ModelPool:
             vacant_names=tuple(self.vacant),
             hold=self.hold,
             sign_in_seen=self.judged,
+            frozen=self.noted,
         )
 
     def look(self, missing: frozenset[str] = frozenset()) -> Snapshot:
@@ -191,7 +194,7 @@ class ModelPool:
 
     def make_anew(self, machine: Machine) -> None:
         """Somebody makes a host once more by hand: the same name and tags, another VM."""
-        machine.vm_id = f"another-{machine.vm_id}"
+        machine.vm_id, machine.created = f"another-{machine.vm_id}", self.now
         machine.users.clear()
 
     def is_frozen(self, machine: Machine) -> bool:
@@ -238,7 +241,7 @@ class ModelPool:
         for action in result.actions[:at_most]:
             before = self.capacity
             touched = self.machines.get(action.host)
-            harmless = action.kind in (Kind.UNDRAIN, Kind.CHECK, Kind.ALLOW_SESSIONS, Kind.NOTE_UNWELL)
+            harmless = action.kind in (Kind.UNDRAIN, *CHECKS, Kind.ALLOW_SESSIONS, Kind.NOTE_UNWELL)
             drains_new = touched is not None and not self.is_frozen(touched) and action.kind is Kind.DRAIN
             owned = touched is not None and touched.owner
             assert not owned or harmless or drains_new, f"I5: {action} on a host that is somebody's own"
@@ -258,6 +261,7 @@ class ModelPool:
         assert ours or self.is_frozen(machine), f"I5: {action} touches a host that was not frozen"
         {
             Kind.CHECK: self._check,
+            Kind.CHECK_CANARY: self._check,
             Kind.ALLOW_SESSIONS: self._open,
             Kind.DRAIN: self._drain,
             Kind.UNDRAIN: self._undrain,
@@ -281,7 +285,9 @@ class ModelPool:
         assert name not in self.machines, f"I6: {name} stands already"
         assert name not in self.spent, f"I6: {name} was used before"
         assert len(name) <= 15, f"I6: {name} is too long for Windows"
-        standing = [m for m in self.machines.values() if m.registered or self._is_ours(m)]
+        standing = [
+            m for m in self.machines.values() if m.registered or (self._is_ours(m) and m.power != "deallocated")
+        ]
         assert len(standing) < self.size + self.policy.surge, f"{name} is beyond the surge"
         self._is_its_turn(name)
         self.made += 1
@@ -363,11 +369,17 @@ class ModelPool:
             assert self._in_window(), f"{machine.name} drains outside the maintenance window"
             proven = any(m.image == NEW_VERSION and m.proven_from and m.serves for m in self.machines.values())
             assert proven or self._is_first_in_place(machine), f"{machine.name} drains before a new host serves"
+            self._mark(machine)
             if machine.open:
                 machine.tags.pop(tags.WAS_DRAINED, None)
+            if tags.DRAINED_AT not in machine.tags and not machine.users:
+                machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.clock)
             machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.clock))
             machine.drained_at = machine.drained_at or self.now
         machine.open = False
+
+    def _mark(self, machine: Machine) -> None:
+        machine.tags[tags.REPLACE] = tags.frozen_value(REFRESH, machine.vm_id)
 
     def _is_first_in_place(self, machine: Machine) -> bool:
         """Whether no other outdated host has gone, or is going, to make room for the canary."""
@@ -389,6 +401,7 @@ class ModelPool:
             machine.tags.pop(tag, None)
 
     def _note_empty(self, machine: Machine, _: Action) -> None:
+        self._mark(machine)
         machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.clock)
 
     def _forget_empty(self, machine: Machine, _: Action) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from evergold import tags
 from evergold.rollout.hosts import is_lower
-from evergold.rollout.model import Host, Kind, Plan, Policy, Session, Snapshot, Target
+from evergold.rollout.model import Frozen, Host, Kind, Plan, Policy, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, next_names, plan, pool_size, put_back, why_unfit
 from evergold.rollout.windows import Window
 from tests.support.moments import EPOCH
@@ -62,7 +62,6 @@ ROWS = [
     ("an outdated host that serves is drained", old("a"), Kind.DRAIN, "serving"),
     ("one that drains with users on it is left alone", drained("a", users=2), None, "draining"),
     ("one that is empty for the first time gets a note of it", drained("a"), Kind.NOTE_EMPTY, "emptying"),
-    ("one that has drained and settled is removed from the pool", vacated("a"), Kind.REMOVE_FROM_POOL, "emptying"),
     ("one that is out of the pool is switched off", vacated("a", registered=False), Kind.DEALLOCATE, "removed"),
     (
         "one that is about to be off is waited for",
@@ -172,6 +171,20 @@ def test_each_state_of_a_host_has_one_way_on(subject: Host, kind: Kind | None, s
     assert result.notes[subject.name].reason
 
 
+def test_a_host_that_has_drained_and_settled_is_removed_from_the_pool_and_then_switched_off() -> None:
+    result = decide(vacated("a"), old("z", users=9), serving("canary"), serving("other"), size=2)
+    about_it = [action.kind for action in result.actions if action.host == "a"]
+    assert about_it == [Kind.REMOVE_FROM_POOL, Kind.DEALLOCATE]
+    assert result.notes["a"].state == "emptying"
+
+
+def test_one_that_a_scaling_plan_had_switched_off_is_marked_when_it_has_been_removed() -> None:
+    asleep = vacated("a", power="deallocated", status="Unavailable")
+    result = decide(asleep, old("z", users=9), serving("canary"), serving("other"), size=2)
+    about_it = [action.kind for action in result.actions if action.host == "a"]
+    assert about_it == [Kind.REMOVE_FROM_POOL, Kind.MARK_RETIRED]
+
+
 # --- What follows from no look at all -----------------------------------------------------------------------------------
 
 UNFIT: list[tuple[str, dict[str, Any], str]] = [
@@ -231,6 +244,29 @@ def test_the_pools_size_counts_neither_new_hosts_nor_retained_ones() -> None:
     assert pool_size(look(host("a"), host("b"), new("canary"), host("gone", registered=False)), target(0)) == 2
 
 
+def noted(*names: str) -> Frozen:
+    """What the pool's tags say of these hosts."""
+    return Frozen(ago(60 * 24), frozenset(names))
+
+
+def test_hosts_that_the_pools_tags_freeze_are_replaced_though_they_bear_no_mark() -> None:
+    result = decide(host("a"), host("B"), host("c"), serving("n"), size=3, frozen=noted("a", "b"))
+    assert set(told(result, Kind.DRAIN)) <= {"a", "B"}
+    assert told(result, Kind.DRAIN)
+    assert (result.total, result.notes["c"].state) == (2, "not part of this")
+
+
+def test_a_host_that_was_made_after_the_freezing_is_not_the_one_that_was_frozen() -> None:
+    anew, ageless = host("a", created_at=ago(5)), host("b", created_at=None)
+    result = decide(anew, ageless, host("c"), serving("n"), size=3, frozen=noted("a", "b", "c"))
+    assert [result.notes[name].state for name in "abc"] == ["not part of this", "not part of this", "serving"]
+
+
+def test_a_mark_of_its_own_freezes_a_host_beside_those_of_the_pools_tags() -> None:
+    result = decide(old("a"), host("b"), serving("n"), size=2, frozen=noted("b"))
+    assert result.total == 2
+
+
 def test_a_rollout_whose_hosts_were_never_marked_is_not_done() -> None:
     result = decide(host("a"), host("b"))
     assert (result.done, result.actions) == (False, ())
@@ -260,6 +296,20 @@ def test_once_the_canary_serves_the_surge_is_used_whole() -> None:
 def test_a_version_proven_elsewhere_needs_no_canary() -> None:
     at_once = Policy(surge=3, waves=(100,))
     assert len(told(decide(*FOUR_OLD, policy=at_once, canary_proven=True), Kind.CREATE)) == 3
+
+
+def test_a_host_that_is_out_of_the_pool_and_off_makes_room_before_it_is_marked() -> None:
+    gone = vacated("d", registered=False, power="deallocated")
+    result = decide(*FOUR_OLD[:3], gone, serving("n"), policy=Policy(surge=1, waves=(100,)))
+    assert told(result, Kind.CREATE) == ["pil-001"]
+    going = replace(gone, power="deallocating")
+    assert told(decide(*FOUR_OLD[:3], going, serving("n"), policy=Policy(surge=1, waves=(100,))), Kind.CREATE) == []
+
+
+def test_updates_are_asked_for_on_the_canary_alone() -> None:
+    assert kinds(decide(*FOUR_OLD, new("n"))) == {Kind.CHECK_CANARY}
+    assert Kind.CHECK_CANARY not in kinds(decide(*FOUR_OLD, serving("n"), new("m"), policy=Policy(surge=2)))
+    assert told(decide(*FOUR_OLD, serving("n"), new("m"), policy=Policy(surge=2)), Kind.CHECK) == ["m"]
 
 
 def test_hosts_in_creation_failed_or_being_deleted_take_up_the_surge() -> None:
@@ -556,7 +606,9 @@ def test_at_the_end_of_a_window_only_those_who_were_warned_are_signed_out() -> N
 def test_between_two_windows_empty_hosts_go_and_those_with_users_serve_again() -> None:
     occupied, theirs = drained("a", users=1), drained("b", users=1, tagged={tags.WAS_DRAINED: "r1"})
     result = decide(occupied, theirs, vacated("c"), old("d"), serving("n"), policy=closing_in(270))
-    assert [(each.kind, each.host) for each in result.actions] == [(Kind.REMOVE_FROM_POOL, "c"), (Kind.UNDRAIN, "a")]
+    assert told(result, Kind.REMOVE_FROM_POOL) == ["c"]
+    assert told(result, Kind.UNDRAIN) == ["a"]
+    assert not kinds(result) & {Kind.DRAIN, Kind.WARN, Kind.SIGN_OUT, Kind.CREATE}
 
 
 def test_a_new_host_that_came_up_late_is_opened_all_the_same() -> None:
@@ -829,21 +881,29 @@ def test_without_waves_the_surge_alone_bounds_what_comes() -> None:
 
 
 def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back() -> None:
-    broken = new("n", provisioning_state="Failed")
+    broken = new("n", provisioning_state="Failed", problem="no capacity")
     mine, theirs = drained("a", users=1), drained("b", tagged={tags.WAS_DRAINED: "yes"})
     result = decide(mine, theirs, vacated("c"), old("d"), broken, failures_before=1)
     assert [(action.kind, action.host) for action in result.actions] == [(Kind.UNDRAIN, "a"), (Kind.UNDRAIN, "c")]
     assert result.halted is not None
-    assert "n: Azure could not provision it" in result.halted
+    assert "n: Azure could not provision it: no capacity" in result.halted
     told_of = decide(old("d"), failures_before=2, last_failure=ago(5), last_cause="m: no patches")
     assert "removed before, the last one m: no patches" in (told_of.halted or "")
     assert not result.done
 
 
+def test_drain_mode_of_which_a_run_that_died_left_no_note_is_put_back_too() -> None:
+    unnoted, asleep = (host(name, allow_new_session=False) for name in "ab")
+    asleep = replace(asleep, power="deallocated")
+    foreign = host("c", allow_new_session=False)
+    seen = look(unnoted, asleep, foreign)
+    assert [action.host for action in put_back(seen, target(3, frozen=noted("a", "b")))] == ["a"]
+
+
 def test_time_in_which_nobody_looked_after_a_new_host_is_not_held_against_it() -> None:
     slow, mute = new("n", created_at=ago(600)), new("m", created_at=ago(600), status="Unavailable")
     watched: dict[str, Any] = {"watched_since": ago(20)}
-    assert told(decide(*FOUR_OLD, slow, mute, **watched), Kind.CHECK) == ["n"]
+    assert told(decide(*FOUR_OLD, slow, mute, **watched), Kind.CHECK_CANARY) == ["n"]
     assert not told(decide(*FOUR_OLD, slow, mute, **watched), Kind.DELETE_FAILED)
     assert told(decide(*FOUR_OLD, slow, mute, watched_since=ago(91)), Kind.DELETE_FAILED) == ["m"]
     assert told(decide(*FOUR_OLD, slow, watched_since=ago(151)), Kind.DELETE_FAILED) == ["n"]
