@@ -11,7 +11,7 @@ from bench.big_world import policy_place, with_hosts
 from evergold.rollout.engine import Tick, roll_out
 from tests.support.simulated import Simulated, simulated, small_image_set
 
-HOSTS, AT_MOST_WRITES = 12, 9
+HOSTS, AT_MOST_WRITES = 100, 9
 LISTS = re.compile(r"/(virtualMachines|sessionHosts|userSessions|hostPools/[^/]+)$", re.IGNORECASE)
 ABOUT = (
     ("the machine", re.compile(r"/virtualMachines/[^/]+$", re.IGNORECASE)),
@@ -46,7 +46,7 @@ async def _measure(world: Simulated) -> tuple[Counter[tuple[str, str]], int]:
 
 def main() -> None:
     """Rolls out and prints."""
-    image_set = small_image_set(rollout={"max_surge": "50%", "waves": [100]})
+    image_set = small_image_set(rollout={"max_surge": "10%", "waves": [100]})
     calls, ticks = simulated(_measure, image_set, **with_hosts(HOSTS))
     for what in ("write", "read", "list"):
         whole = sum(count for (kind, _), count in calls.items() if kind == what)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from evergold import tags
+from evergold.rollout.engine import Tick, pause_s
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
 from evergold.rollout.plan import plan
 from simulator.desktop import HANDSHAKE_S
@@ -21,7 +22,7 @@ START = datetime(2026, 11, 12, 20, tzinfo=UTC)
 REFRESH, OLD, NEW = "r1", "/images/office/versions/1.0.0", "/images/office/versions/1.1.0"
 LIMIT, PEOPLE_PER_HOST, LATE = 8, 3, 0.1
 LEAVE_AFTER_MINUTES = (0.0, 180.0)
-TICK_S, SHORTEST_TICK_S = 60.0, 10.0
+CHECK_S = 5.0  # some questions to the broker and to Log Analytics, which are answered in seconds
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Times:
     """How long things take for one host and the one that takes its place, in seconds."""
 
     arrival: tuple[float, ...]  # one step after the other until it is healthy
-    check: float
+    assess: float  # what an assessment of updates takes, which the canary alone goes through
     deallocate: float
     users_until: tuple[float, ...]  # when those who are on the outdated host leave, from the start
 
@@ -100,8 +101,7 @@ class ModelWorld:
             self._bring_up()
             if decided.to_judge:  # everybody gets in everywhere
                 self.target = replace(self.target, sign_in_seen=frozenset(decided.to_judge))
-            pause = TICK_S if decided.until is None else (decided.until - moment).total_seconds()
-            self.now += min(TICK_S, max(SHORTEST_TICK_S, pause))
+            self.now += pause_s(Tick(moment, seen, decided, decided.actions))
 
     def look(self) -> Snapshot:
         """What Azure shows."""
@@ -112,7 +112,7 @@ class ModelWorld:
         return START + timedelta(seconds=seconds)
 
     def _host(self, machine: Machine) -> Host:
-        users = [] if machine.is_new else [each for each in machine.times.users_until if each > self.now]
+        users = self._users(machine)
         off = machine.off_at is not None
         healthy = not machine.is_new or self._arrived(machine)
         registered = machine.registered and healthy
@@ -137,6 +137,15 @@ class ModelWorld:
             sessions=tuple(Session(str(n), str(n), "Active", START) for n in range(len(users))),
         )
 
+    def _note_drained(self, machine: Machine, moment: str) -> None:
+        if not machine.is_new:
+            noted = (tags.DRAINED_AT,) if self._users(machine) else (tags.DRAINED_AT, tags.EMPTY_SINCE)
+            machine.tags.update(dict.fromkeys(noted, moment))
+
+    def _users(self, machine: Machine) -> list[float]:
+        """Those who are on a host, by when they leave."""
+        return [] if machine.is_new else [each for each in machine.times.users_until if each > self.now]
+
     def _arrived(self, machine: Machine) -> bool:
         return machine.stages == len(machine.times.arrival) and machine.stage_ends <= self.now
 
@@ -158,14 +167,14 @@ class ModelWorld:
             return
         machine, moment = self.machines[action.host], tags.format_time(self._moment(self.now))
         match action.kind:
-            case Kind.CHECK:
-                machine.checked_at = min(machine.checked_at, self.now + machine.times.check)
+            case Kind.CHECK | Kind.CHECK_CANARY as kind:
+                takes = machine.times.assess if kind is Kind.CHECK_CANARY else CHECK_S
+                machine.checked_at = min(machine.checked_at, self.now + takes)
             case Kind.ALLOW_SESSIONS:
                 machine.open = True
             case Kind.DRAIN:
                 machine.open = False
-                if not machine.is_new:
-                    machine.tags[tags.DRAINED_AT] = moment
+                self._note_drained(machine, moment)
             case Kind.NOTE_EMPTY:
                 machine.tags[tags.EMPTY_SINCE] = moment
             case Kind.REMOVE_FROM_POOL:

@@ -274,7 +274,7 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         was_done = decided.done
         if decided.halted and not decided.actions:
             raise RolloutHalted(decided.halted)
-        await clock.sleep(CONFIRM_AFTER_S if was_done else _pause_s(tick))
+        await clock.sleep(CONFIRM_AFTER_S if was_done else pause_s(tick))
 
 
 async def _do_in_time(
@@ -301,7 +301,7 @@ async def _turn(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside)
     return done
 
 
-def _pause_s(tick: Tick) -> float:
+def pause_s(tick: Tick) -> float:
     """Until the next tick; shorter where others can go on with what was done, or time alone will have changed something before that."""
     if any(action.kind is Kind.ALLOW_SESSIONS for action in tick.done):
         return SHORTEST_TICK_S

@@ -35,7 +35,7 @@ What holds for all of them:
 | rule | why |
 | --- | --- |
 | the first new host is the canary; nothing drains and no second is created until it serves | a bad image meets no user |
-| the surge bounds all hosts that stand, failed ones and those in creation too | quota, addresses and money are bounded |
+| the surge bounds all hosts until they are off or gone, failed ones and those in creation too | quota, addresses and money are bounded |
 | a host drains only if the floor holds without it | users must find room |
 | users are signed out only when every outdated host drains | nobody lands on a host from which they are moved again |
 | ... after the warning, and into slots that are free for them | nobody loses work or a desktop |
@@ -43,6 +43,7 @@ What holds for all of them:
 | ... has been in use for `wave_bake_minutes`, and people get in as they do to outdated hosts | so does one that no check sees |
 | after a failure it waits, longer each time, and begins again with the first share | a bad image costs little |
 | a step is planned when the one before it is seen to have happened | a lost write or a crash costs a tick, and no more |
+| ... but what follows a removal from the pool is planned with it, and done once that is seen | a host that nobody can use costs money |
 | a scheduled rollout begins nothing that its window has no time for, and opens occupied hosts again when it ends | days are for work |
 | a host that other hands open again is drained once more, and then left to them | nobody fights with colleagues or their tools |
 | in a personal pool a host that is somebody's own is never touched, and opened if it became so while it drained | they have no other |
