@@ -38,6 +38,9 @@ log = logging.getLogger("evergold.rollout")
 
 TICK_S = 60
 SHORTEST_TICK_S = 10
+# What the looks at one pool list in a minute, however much goes on there: a third of what Azure lets a subscription list, which is 300
+# pages (learn.microsoft.com, "Compute throttling limits"), of 100 machines as the simulator has it, each machine being listed twice.
+HOSTS_A_MINUTE = 5_000
 CONFIRM_AFTER_S = 10
 LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen
 # A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
@@ -303,11 +306,13 @@ async def _turn(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside)
 
 def pause_s(tick: Tick) -> float:
     """Until the next tick; shorter where others can go on with what was done, or time alone will have changed something before that."""
+    shortest = max(SHORTEST_TICK_S, 60 * len(tick.snapshot.hosts) / HOSTS_A_MINUTE)
+    wanted: float = TICK_S
     if any(action.kind is Kind.ALLOW_SESSIONS for action in tick.done):
-        return SHORTEST_TICK_S
-    if tick.plan.until is None:
-        return TICK_S
-    return min(TICK_S, max(SHORTEST_TICK_S, (tick.plan.until - tick.at).total_seconds()))
+        wanted = shortest
+    elif tick.plan.until is not None:
+        wanted = (tick.plan.until - tick.at).total_seconds()
+    return min(TICK_S, max(shortest, wanted))
 
 
 async def _act_on(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside) -> tuple[Action, ...]:
