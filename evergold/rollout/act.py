@@ -140,31 +140,29 @@ async def check(place: Place, host: Host, action: Action) -> None:
 
 
 async def drain(place: Place, host: Host, action: Action) -> None:
-    """Drain mode on, and read back; of an outdated host that is noted, with the time and what it is drained for, in one write.
+    """Drain mode on, and read back. Of an outdated host it is noted before, with the time, for whom, and whether anybody was on it.
 
-    Noted last: a write that was lost is not taken for somebody's will, and whether anybody is on it can be said by then. What a process
-    that dies in between leaves, a frozen host in drain mode, is drained again by the next run, or opened on the way out. A new host, which
-    only waits for its checks, needs no note. One that somebody opened since it was frozen is to be open again afterwards, whatever it was
-    before. One that was drained here before, and opened by other hands since, is drained a second time and never a third.
+    So what was drained by us can always be told, and put back. A new host, which only waits for its checks, needs no note. One that
+    somebody opened since it was frozen is to be open again afterwards, whatever it was before. One that was drained here before, and
+    opened by other hands since, is drained a second time and never a third: that is noted last, so that a write that was lost is not
+    taken for somebody's will.
     """
-    reopened = was_reopened(host, place.azure.clock.now())
+    frozen, reopened = is_marked(host, place.target), was_reopened(host, place.azure.clock.now())
     opened = host.allow_new_session and tags.WAS_DRAINED in host.tags
+    if frozen and (tags.DRAINED_AT not in host.tags or opened):
+        noted = (tags.DRAINED_AT, tags.EMPTY_SINCE) if is_empty(host) else (tags.DRAINED_AT,)
+        marks = marks_of(place, host) | dict.fromkeys(noted, tags.format_time(place.azure.clock.now()))
+        await tag_host(place, host, marks, remove=(tags.WAS_DRAINED,) if opened else ())
     await _set_open(place, host, False)
     log.info("%s: drain mode on: %s", host.name, action.reason)
-    if not is_marked(host, place.target):
+    if not frozen:
         return
-    sessions = await _read_back(place, host, False)
-    now = tags.format_time(place.azure.clock.now())
-    noted = {} if tags.DRAINED_AT in host.tags and not opened else {**marks_of(place, host), tags.DRAINED_AT: now}
-    if noted and not sessions and is_empty(host) and not await _sessions_now(place, _registered(host)):
-        noted[tags.EMPTY_SINCE] = now
+    await _read_back(place, host, False)
     if reopened:
         log.warning(
             "%s: somebody had taken it out of drain mode; it was drained once more, and will not be again", host.name
         )
-        noted[tags.REOPENED_AT] = now
-    if noted:
-        await tag_host(place, host, noted, remove=(tags.WAS_DRAINED,) if opened else ())
+        await tag_host(place, host, {tags.REOPENED_AT: tags.format_time(place.azure.clock.now())})
 
 
 async def undrain(place: Place, host: Host, action: Action) -> None:
@@ -450,14 +448,13 @@ async def _set_open(place: Place, host: Host, allow: bool) -> None:
     )
 
 
-async def _read_back(place: Place, host: Host, allow: bool) -> int:
-    """How many sessions the broker counts on a host. Raises Deferred where drain mode is not as it was set: another tool may hold it."""
+async def _read_back(place: Place, host: Host, allow: bool) -> None:
+    """Raises Deferred where drain mode is not as it was set: another tool may hold it the other way."""
     seen = await place.azure.desktops.get_session_host(place.pool.resource_group, place.pool.name, _registered(host))
     if seen is None or seen.allow_new_session is not allow:
         raise Deferred(
             f"{host.name}: drain mode was set and is not so: another tool, such as a scaling plan, may set it too"
         )
-    return seen.sessions or 0
 
 
 async def _frozen_vm_tags(place: Place, host: Host) -> dict[str, str]:

@@ -43,10 +43,17 @@ SHORTEST_TICK_S = 10
 HOSTS_A_MINUTE = 5_000
 CONFIRM_AFTER_S = 10
 LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen
-# A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
 # What Azure says of a host that is gone.
 NOT_FOUND = ("ResourceNotFound", "NotFound", "ParentResourceNotFound", "Http404")
+# A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
 BREAK = timedelta(minutes=15)
+# What a rollout notes of a host that it replaces, until that is out of the pool.
+PROGRESS = frozenset(
+    {
+        *(tags.WAS_DRAINED, tags.DRAINED_AT, tags.REOPENED_AT, tags.WARNED_AT, tags.REMINDED_AT),
+        *(tags.WARNED_SESSIONS, tags.WARNED_USERS, tags.MOVED_USERS, tags.EMPTY_SINCE),
+    }
+)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -166,7 +173,7 @@ async def _begin(place: Place, holding: Holding) -> Place:
     frozen = [host for host in snapshot.hosts if host.name in names]
     noted = frozen_set.noted(target.refresh, frozen)
     for host in frozen:
-        if _was_drained(host) or host.name in noted.left_out:
+        if host.name in noted.left_out or _was_drained(host) or not PROGRESS.isdisjoint(host.tags):
             await holding.do(partial(_freeze, place, host))
     # Written last, and at once: as long as it is absent, nothing is frozen, and it is done again from the start.
     rollout = {tags.ROLLOUT: f"{target.refresh}|{size}", **noted.tags}
@@ -178,16 +185,22 @@ async def _begin(place: Place, holding: Holding) -> Place:
 
 
 def _was_drained(host: Host) -> bool:
-    """Whether somebody had it in drain mode before the rollout came; not so where a scaling plan has switched it off."""
-    return not host.allow_new_session and not is_asleep(host)
+    """Whether somebody had it in drain mode before the rollout came: not a scaling plan, which switched it off too, and no rollout."""
+    by_rollout = tags.DRAINED_AT in host.tags and tags.WAS_DRAINED not in host.tags
+    return not host.allow_new_session and not is_asleep(host) and not by_rollout
 
 
 async def _freeze(place: Place, host: Host) -> None:
-    """Marks one host itself: what it was before stands nowhere else."""
-    marks = marks_of(place, host)
+    """Marks one host itself: what it was before stands nowhere else.
+
+    Of an earlier rollout that did not end there is left that it has drained the host: what that one told users is long ago.
+    """
+    marks, kept = marks_of(place, host), set()
     if _was_drained(host):
         marks[tags.WAS_DRAINED] = place.target.refresh
-    await tag_host(place, host, marks)
+    elif not host.allow_new_session:
+        kept = {tags.DRAINED_AT}
+    await tag_host(place, host, marks, remove=tuple(sorted(PROGRESS - kept - marks.keys())))
 
 
 async def _fit_look(place: Place, holding: Holding) -> Snapshot:

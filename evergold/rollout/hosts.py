@@ -92,6 +92,14 @@ def is_new(host: Host, target: Target) -> bool:
     )
 
 
+def is_stray(host: Host, target: Target) -> bool:
+    """Whether an earlier rollout broke off while the host was on its way into the pool, or out of it: it runs, and nobody needs it."""
+    if host.registered or is_going(host) or tags.RETIRED_AT in host.tags or is_new(host, target):
+        return False
+    coming = tags.REFRESH in host.tags and tags.CHECKED_AT not in host.tags
+    return coming or not {tags.REPLACE, tags.BACK}.isdisjoint(host.tags)
+
+
 def is_usable(host: Host, policy: Policy, now: datetime) -> bool:
     """Running, usable by status, and heard of lately: the broker may show `Available` for a host that died days ago."""
     return (
@@ -164,15 +172,6 @@ def is_empty(host: Host) -> bool:
 def is_draining(host: Host) -> bool:
     """In drain mode, and noted as drained by this rollout."""
     return host.registered and not host.allow_new_session and tags.DRAINED_AT in host.tags
-
-
-def is_shut_by(host: Host, target: Target) -> bool:
-    """Whether this rollout, or somebody since it began, has put the host into drain mode. What it found so stays so.
-
-    What a scaling plan has switched off it has shut too, and that is its own affair.
-    """
-    shut = is_marked(host, target) and not is_kept(host) and host.registered and not host.allow_new_session
-    return shut and tags.WAS_DRAINED not in host.tags and (tags.DRAINED_AT in host.tags or not is_asleep(host))
 
 
 def was_reopened(host: Host, now: datetime) -> bool:

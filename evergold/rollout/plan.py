@@ -57,14 +57,16 @@ and the floor a share of that. A host that does not serve at the moment (agent u
 drains only if the floor would hold without it, were all such hosts back. A host that is lost costs nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from evergold import tags
 from evergold.config.models import SIGN_OUT_MINUTES
+from evergold.rollout.frozen import frozen_into
 from evergold.rollout.hosts import (
+    LOOK_LAG,
     OFF,
     awaited_since,
     is_asleep,
@@ -86,7 +88,7 @@ from evergold.rollout.hosts import (
     is_retained,
     is_retired,
     is_serving,
-    is_shut_by,
+    is_stray,
     is_usable,
     on_target,
     ready_at,
@@ -330,7 +332,9 @@ class View:
         standing = sum(1 for host in self.left if not is_put_away(host)) + len(self.fresh) + len(self.others)
         # The canary of a refresh stands beside the pool while people look at it.
         surge = 1 if self.in_place and self.target.canary_only else self.policy.surge
-        return self.target.size + surge - standing
+        room = self.target.size + surge - standing
+        # Where an unfinished rollout has left more hosts than the pool is to have, none of them goes before there is a canary.
+        return max(room, 1) if not (self.in_place or self.fresh or self.canary_serves) else room
 
     @property
     def has_more_to_come(self) -> bool:
@@ -475,6 +479,7 @@ def _may_be_empty(snapshot: Snapshot, target: Target) -> bool:
 def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
     """The hosts that a rollout replaces, decided once, when it starts: in the pool, on another image, not kept, nobody's own.
 
+    Those too that an unfinished rollout has left on their way into the pool, or out of it: nobody else would see to them.
     Empty for a snapshot that is not complete; ask `why_unfit` before taking an empty answer for an up-to-date pool.
     """
     if not snapshot.complete:
@@ -482,7 +487,7 @@ def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
     return tuple(
         host.name
         for host in snapshot.hosts
-        if host.registered
+        if (host.registered or is_stray(host, target))
         and host.has_vm
         and host.vm_id
         and not is_kept(host)
@@ -492,14 +497,37 @@ def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
 
 
 def pool_size(snapshot: Snapshot, target: Target) -> int:
-    """How many hosts the pool has, not counting those that this rollout made: what `Target.size` is to be when it starts."""
-    return sum(1 for host in snapshot.hosts if host.registered and host.has_vm and not is_new(host, target))
+    """How many hosts the pool is to have: what `Target.size` is to be when a rollout starts.
+
+    Those that it has, but neither those that this rollout made nor what an unfinished one before it has made beside the pool.
+    """
+    standing = [host for host in snapshot.hosts if host.registered and host.has_vm and not is_new(host, target)]
+    return len(standing) - _surplus(standing, snapshot.pool.tags, target)
+
+
+def _surplus(standing: Sequence[Host], pool_tags: Mapping[str, str], target: Target) -> int:
+    """Hosts that the last rollout has made and that have taken nobody's place; hosts that came by hand since are none of them."""
+    owner, _, size = pool_tags.get(tags.ROLLOUT, "").partition("|")
+    frozen = frozen_into(pool_tags, owner)
+    if frozen is None or owner == target.refresh or not (size.isascii() and size.isdecimal()):
+        return 0
+    made = sum(
+        1
+        for host in standing
+        if host.tags.get(tags.REFRESH) == owner or host.tags.get(tags.BACK, "").startswith(f"{owner}/")
+    )
+    replaced = len(frozen.names) - sum(1 for host in standing if frozen.has(host))
+    return max(min(made - replaced, len(standing) - int(size)), 0)
 
 
 def put_back(snapshot: Snapshot, target: Target) -> tuple[Action, ...]:
     """What undoes our drain mode on hosts that still stand: for every way out that is not success, a cancellation too."""
     reason = "the rollout has stopped, and its users need room"
-    return tuple(Action(Kind.UNDRAIN, host.name, reason) for host in snapshot.hosts if is_shut_by(host, target))
+    return tuple(
+        Action(Kind.UNDRAIN, host.name, reason)
+        for host in snapshot.hosts
+        if is_marked(host, target) and not is_kept(host) and is_draining(host) and tags.WAS_DRAINED not in host.tags
+    )
 
 
 def next_names(prefix: str, taken: Iterable[str], count: int) -> list[str]:
@@ -713,12 +741,24 @@ def _time_left(host: Host, view: View) -> timedelta:
 
 def _may_go_at(host: Host, view: View) -> datetime:
     """When an empty host has settled and, if it is still in the pool, drained long enough. An unreadable time counts as now."""
-    empty = tags.parse_time(host.tags.get(tags.EMPTY_SINCE)) or view.now
-    settled = empty + timedelta(minutes=view.policy.settle_minutes)
+    settled = _empty_from(host, view) + timedelta(minutes=view.policy.settle_minutes)
     if not host.registered:
         return settled
     drained = tags.parse_time(host.tags.get(tags.DRAINED_AT)) or view.now
     return max(settled, drained + timedelta(minutes=view.policy.min_drain_minutes))
+
+
+def _empty_from(host: Host, view: View) -> datetime:
+    """Since when nobody has been on a host for sure.
+
+    Where that was noted in the moment in which it was drained, somebody may have come before drain mode held, and gone before the next
+    look; or, where nobody looked after the pool then, until somebody did.
+    """
+    empty = tags.parse_time(host.tags.get(tags.EMPTY_SINCE)) or view.now
+    drained = tags.parse_time(host.tags.get(tags.DRAINED_AT))
+    if drained is None or empty > drained:
+        return empty
+    return max(empty + LOOK_LAG, view.target.watched_since or empty)
 
 
 def _is_reserve(host: Host, view: View) -> bool:

@@ -124,6 +124,26 @@ def test_a_roll_back_of_a_rollout_that_is_half_done_ends_on_the_old_version_too(
     simulated(body, **world())
 
 
+@pytest.mark.parametrize("first", range(0, EVERY_WRITE, 1 if os.environ.get("EVERGOLD_SOAK") else 3))
+def test_a_roll_back_of_a_rollout_that_died_after_any_of_its_writes_has_every_host_serve(first: int) -> None:
+    async def writes(world: Simulated) -> int:
+        await roll_out(quick(place(world)), ME, ignore)
+        return written(world)
+
+    async def killed(world: Simulated, after: int) -> None:
+        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
+        with pytest.raises(Killed):
+            await roll_out(quick(place(world)), ME, ignore)
+        world.wire.dead = False
+        await roll_out(quick(there(world)), ME, ignore)
+        assert serving(world, OLD) == {"pil-001", "pil-002"}, f"after {after} writes"
+        assert not serving(world, NEW)
+        assert world.cloud.truth.report()["violations"] == []
+
+    for after in range(1 + first, simulated(writes, **world()) + 1, EVERY_WRITE):
+        simulated(partial(killed, after=after), **world())
+
+
 def test_going_to_a_lower_version_without_saying_roll_back_is_refused() -> None:
     async def body(world: Simulated) -> None:
         await retire(world)

@@ -20,7 +20,7 @@ from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, put_back_after,
 from evergold.rollout.model import Action, Kind
 from evergold.rollout.retire import delete, expired, why_kept
 from simulator.kernel.faults import Fault
-from simulator.scenario import load
+from simulator.scenario import Version, load
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.pools import new
 from tests.support.rollouts import GROUP, ME, NEW, ignore, place, world
@@ -214,6 +214,36 @@ def test_a_rollout_that_dies_after_any_of_its_writes_comes_to_the_same_end(first
 
     for after in range(1 + first, simulated(writes, **world()) + 1, EVERY_WRITE):
         simulated(partial(killed, after=after), **world())
+
+
+@pytest.mark.parametrize("first", range(0, EVERY_WRITE, 1 if os.environ.get("EVERGOLD_SOAK") else EVERY_WRITE))
+def test_the_rollout_after_one_that_died_after_any_of_its_writes_leaves_nothing_of_either(first: int) -> None:
+    given = world()
+    newest = Version(version="1.2.0", os_build="26200.9900")
+    given["definitions"] = [
+        each.model_copy(update={"versions": [*each.versions, newest]}) for each in given["definitions"]
+    ]
+
+    async def writes(world: Simulated) -> int:
+        await rolled_out(world)
+        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+
+    async def killed(world: Simulated, after: int) -> None:
+        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
+        with pytest.raises(Killed):
+            await rolled_out(world)
+        world.wire.dead = False
+        await roll_out(place(world, "office-2", "1.2.0"), ME, ignore)
+        hosts = world.cloud.desktop.hosts()
+        machines = {host.name: world.cloud.compute.find(host.vm) for host in hosts}
+        assert [host.allow_new_session for host in hosts] == [True, True], f"after {after} writes"
+        assert all(machine and machine.image_reference["id"].endswith("1.2.0") for machine in machines.values())
+        running = {each.name for each in world.cloud.compute.machines() if each.power != "deallocated"}
+        assert running == machines.keys(), f"after {after} writes"
+        assert world.cloud.truth.report()["violations"] == []
+
+    for after in range(1 + first, simulated(writes, **given) + 1, EVERY_WRITE):
+        simulated(partial(killed, after=after), **given)
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["no run", "a hold"])

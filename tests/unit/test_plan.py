@@ -240,6 +240,44 @@ def test_what_is_outdated_registered_and_not_kept_is_frozen() -> None:
     assert hosts_to_freeze(replace(snapshot, complete=False), target(5)) == ()
 
 
+def test_what_an_unfinished_rollout_left_on_its_way_into_the_pool_or_out_of_it_is_frozen_too() -> None:
+    stray = host("s", registered=False, tags={tags.REFRESH: "r0"})
+    others = (
+        replace(stray, name="served", tags={tags.REFRESH: "r0", tags.CHECKED_AT: stamp(90)}),
+        replace(stray, name="retained", tags={tags.REFRESH: "r0", tags.RETIRED_AT: stamp(90)}),
+        replace(stray, name="on-target", image_version_id=NEW_VERSION),
+        replace(stray, name="going", provisioning_state="Deleting"),
+        replace(stray, name="kept", tags={tags.REFRESH: "r0", tags.KEEP: "yes"}),
+        new("ours", registered=False),
+    )
+    leaving = replace(stray, name="l", tags={tags.REFRESH: "r0", tags.CHECKED_AT: stamp(900), tags.REPLACE: "r1/id"})
+    assert hosts_to_freeze(look(stray, leaving, *others), target(5)) == ("s", "l")
+    gone_on = decide(replace(stray, tags={**stray.tags, tags.EMPTY_SINCE: stamp(6)}), frozen=noted("s"), size=0)
+    assert told(gone_on, Kind.DEALLOCATE) == ["s"]
+
+
+def test_the_pools_size_does_not_count_what_an_unfinished_rollout_made_beside_it() -> None:
+    def pool(*hosts: Host, size: int = 2, frozen: str = "pil-[001,002]") -> Snapshot:
+        marks = {tags.ROLLOUT: f"r0|{size}", f"{tags.FROZEN}1": f"r0|{tags.format_time(ago(60 * 24))}|{frozen}"}
+        return look(*hosts, pool=replace(look().pool, tags=marks))
+
+    first, second, third = host("pil-001"), host("pil-002"), host("by-hand")
+    made = [host(name, tags={tags.REFRESH: "r0"}, created_at=ago(60)) for name in ("pil-003", "pil-004")]
+    assert pool_size(pool(first, second, made[0]), target(0)) == 2, "the surge of one that was broken off"
+    assert pool_size(pool(second, *made), target(0)) == 2
+    assert pool_size(pool(*made), target(0)) == 2, "it was done"
+    assert pool_size(pool(first, second, made[0], third), target(0)) == 3, "one came by hand"
+    assert pool_size(pool(first, second, third), target(0)) == 3
+    assert pool_size(pool(*made, size=2, frozen="pil-001"), target(0)) == 2, "what was frozen is not known whole"
+    back = host("pil-005", tags={tags.BACK: "r0/id"}, created_at=ago(60))
+    assert pool_size(pool(first, second, back), target(0)) == 2
+
+
+def test_where_a_rollout_was_broken_off_the_next_one_has_its_canary_all_the_same() -> None:
+    assert told(decide(*FOUR_OLD, old("e"), size=4), Kind.CREATE) == ["pil-001"]
+    assert told(decide(*FOUR_OLD, old("e"), new("n", registered=False), size=4), Kind.CREATE) == []
+
+
 def test_the_pools_size_counts_neither_new_hosts_nor_retained_ones() -> None:
     assert pool_size(look(host("a"), host("b"), new("canary"), host("gone", registered=False)), target(0)) == 2
 
@@ -624,6 +662,17 @@ def test_windows_bind_scheduled_rollouts_alone() -> None:
 # --- Retiring -----------------------------------------------------------------------------------------------------------
 
 
+def test_one_that_was_empty_when_it_was_drained_settles_from_when_nobody_can_have_come_any_more() -> None:
+    marks = {tags.DRAINED_AT: stamp(7), tags.EMPTY_SINCE: stamp(7)}
+    policy = Policy(floor_percent=0, min_drain_minutes=0)
+    pair = (drained("a", tagged=marks), serving("n"))
+    assert told(decide(*pair, policy=policy), Kind.REMOVE_FROM_POOL) == [], "three minutes, and then five"
+    earlier = (drained("a", tagged=dict.fromkeys(marks, stamp(8))), serving("n"))
+    assert told(decide(*earlier, policy=policy), Kind.REMOVE_FROM_POOL) == ["a"]
+    unseen = decide(*earlier, policy=policy, watched_since=ago(4))
+    assert told(unseen, Kind.REMOVE_FROM_POOL) == [], "nobody looked after the pool in between"
+
+
 def test_an_empty_host_drains_its_least_time_and_settles_before_it_is_removed() -> None:
     just_drained = old("a", allow_new_session=False, tagged={tags.DRAINED_AT: stamp(14), tags.EMPTY_SINCE: stamp(14)})
     just_empty = drained("b", tagged={tags.EMPTY_SINCE: stamp(4)})
@@ -890,14 +939,6 @@ def test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back
     told_of = decide(old("d"), failures_before=2, last_failure=ago(5), last_cause="m: no patches")
     assert "removed before, the last one m: no patches" in (told_of.halted or "")
     assert not result.done
-
-
-def test_drain_mode_of_which_a_run_that_died_left_no_note_is_put_back_too() -> None:
-    unnoted, asleep = (host(name, allow_new_session=False) for name in "ab")
-    asleep = replace(asleep, power="deallocated")
-    foreign = host("c", allow_new_session=False)
-    seen = look(unnoted, asleep, foreign)
-    assert [action.host for action in put_back(seen, target(3, frozen=noted("a", "b")))] == ["a"]
 
 
 def test_time_in_which_nobody_looked_after_a_new_host_is_not_held_against_it() -> None:
