@@ -89,8 +89,8 @@ class Snapshot:
 
     Attributes:
         complete: False where a read failed or the reads do not fit together; `problem` says why.
-        taken_names: names that no new host may have although no host of this pool has them: other VMs, NICs and disks in the
-            resource group of the pool's hosts.
+        taken_names: names that no new host may have although no host of this pool has them: those of other VMs in the resource group
+            of the pool's hosts. A disk or network card that a VM left behind is not seen: a creation that meets one has failed.
 
     """
 

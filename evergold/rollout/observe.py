@@ -75,6 +75,7 @@ class PoolWatch:
             hosts=hosts,
             complete=not problems,
             problem="; ".join(problems),
+            taken_names=_taken_names(reads, hosts),
         )
 
     async def _read(self) -> Reads:
@@ -131,6 +132,12 @@ def _hosts(reads: Reads) -> Iterable[Host]:
         host = _host(None, registration, None, sessions)
         # Two hosts of one name would be mistaken for each other further on.
         yield replace(host, name=f"{host.name} (left behind)") if host.name.casefold() in names else host
+
+
+def _taken_names(reads: Reads, hosts: Iterable[Host]) -> tuple[str, ...]:
+    """Names of the virtual machines there that are no hosts of the pool: another pool's, or anybody's."""
+    ours = {host.name.casefold() for host in hosts}
+    return tuple(sorted(vm.name for vm in reads.vms if vm.name.casefold() not in ours))
 
 
 def _same_machine(vm: ListedVm, host: SessionHost) -> bool:

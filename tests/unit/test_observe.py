@@ -153,6 +153,23 @@ def test_a_vm_that_belongs_to_something_else_is_no_host() -> None:
     assert snapshot.hosts == ()
 
 
+def test_the_names_of_vms_that_belong_to_something_else_are_taken() -> None:
+    """And those of the pool's own hosts are known by the hosts themselves, wherever their VMs are."""
+    elsewhere = registration("desk-02", "guid-2")
+    elsewhere["properties"]["resourceId"] = vm_id(SUBSCRIPTION, "hosts-of-old", "desk-02")
+    snapshot, _ = seen(
+        vms=(
+            vm("desk-01", "guid-1"),
+            vm("desk-03", "guid-3", evergold_pool=f"{POOL_ID}-2"),
+            vm("desk-04", "guid-4", evergold_pool=POOL_ID),
+            vm("desk-05", "guid-5"),
+        ),
+        hosts=(registration("desk-01", "guid-1"), elsewhere),
+    )
+    assert {host.name for host in snapshot.hosts} == {"desk-01", "desk-02", "desk-04"}
+    assert snapshot.taken_names == ("desk-03", "desk-05")
+
+
 def test_a_registration_left_by_an_earlier_vm_of_that_name_is_not_taken_for_the_new_vms() -> None:
     snapshot, _ = seen(
         vms=(vm("desk-01", "new", evergold_pool=POOL_ID),),
