@@ -207,6 +207,12 @@ RULES: tuple[Rule, ...] = (
         False,
         "It exists already, or changed since it was read. Read it again before deciding.",
     ),
+    Rule(
+        ("ConflictingUserInput",),
+        "already exists in resource group",
+        False,
+        "A disk of that name was left behind by another machine: delete it, if nobody needs it.",
+    ),
     # Images.
     Rule(
         ("GalleryImageNotFound",),

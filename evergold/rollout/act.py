@@ -32,10 +32,14 @@ log = logging.getLogger("evergold.rollout")
 
 MESSAGE_TITLE = "Your desktop is about to be updated"
 TAG_VALUE_LENGTH = 256
-NO_ROOM = (
-    "AllocationFailed",
-    "ZonalAllocationFailed",
-)  # refusals of a creation that pass by themselves, in minutes or hours
+# Refusals of a creation after which another may succeed, later or under another name; that of a disk whose name is taken is quoted in
+# github.com/hashicorp/terraform-provider-azurerm/issues/15513.
+PASSING = {
+    "AllocationFailed": "Azure has no room for it",
+    "ZonalAllocationFailed": "Azure has no room for it",
+    "ConflictingUserInput": "a disk of its name is there already",
+    "NicInUse": "a network card of its name is there already",
+}
 # What a host that is brought back no longer is.
 PAST = (
     *(
@@ -100,7 +104,10 @@ Act = Callable[[Place, Host, Action], Awaitable[None]]
 
 
 async def create(place: Place, action: Action) -> None:
-    """A new host begins to exist, under a name that nothing else has. That Azure has no room for it counts as a host that failed."""
+    """A new host begins to exist, under a name that nothing else has.
+
+    That Azure has no room for it, or that a disk or network card of its name was left behind, counts as a host that failed.
+    """
     excluded = {place.exclusion_tag: place.target.refresh} if place.exclusion_tag else {}
     target = place.target
     spec = host_spec(place.azure, place.image_set, place.pool, action.host, target.image_version_id, target.refresh)
@@ -108,10 +115,10 @@ async def create(place: Place, action: Action) -> None:
     try:
         made = await place.azure.compute.begin_create_vm(spec)
     except AzureFailure as failure:
-        if failure.code not in NO_ROOM:
+        if failure.code not in PASSING:
             raise
         # Nothing stands that a look could show: without a note of it, it would be asked for again at every tick.
-        number = await _count_failure(place, action.host, f"Azure has no room for it ({failure.code})")
+        number = await _count_failure(place, action.host, f"{PASSING[failure.code]} ({failure.code})")
         raise Deferred(f"{action.host}: failure number {number} of this rollout: {failure}") from failure
     if not made:
         raise Deferred(f"{action.host}: a virtual machine of that name is there already")

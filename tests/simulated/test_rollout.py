@@ -14,8 +14,10 @@ import pytest
 
 from evergold import tags
 from evergold.azure import Azure, AzureFailure
+from evergold.azure.ids import ResourceId
 from evergold.rollout import lease
 from evergold.rollout.act import act
+from evergold.rollout.arrive import host_spec
 from evergold.rollout.engine import TICK_S, RolloutHalted, Tick, put_back_after, roll_out
 from evergold.rollout.model import Action, Kind
 from evergold.rollout.retire import delete, expired, why_kept
@@ -298,6 +300,58 @@ def test_a_creation_that_azure_has_no_room_for_is_a_failure_and_is_tried_again_l
 
     full = Fault(method="PUT", path=r"/virtualMachines/pil-\d+$", status=409, code="ZonalAllocationFailed")
     simulated(body, faults=[full], **world())
+
+
+def test_a_name_that_anybodys_machine_bears_in_the_resource_group_is_passed_over() -> None:
+    async def body(world: Simulated) -> None:
+        spec = host_spec(
+            world.azure, world.image_set, place(world).pool, "pil-003", place(world).target.image_version_id, ""
+        )
+        await world.azure.compute.create_vm(replace(spec, tags={"owner": "Ada"}))
+        await asyncio.wait_for(rolled_out(world), 24 * 3600)
+        assert {host.name for host in world.cloud.desktop.hosts()} == {"pil-004", "pil-005"}
+        theirs = next(machine for machine in world.cloud.compute.machines() if machine.name == "pil-003")
+        assert (theirs.power, theirs.tags) == ("running", {"owner": "Ada"})
+        assert world.cloud.truth.report()["violations"] == []
+
+    simulated(body, **world())
+
+
+@pytest.mark.parametrize(
+    ("left", "cause"),
+    [
+        ("disk", "pil-003: a disk of its name is there already (ConflictingUserInput)"),
+        ("card", "pil-003: a network card of its name is there already (NicInUse)"),
+    ],
+)
+def test_a_name_whose_disk_or_card_was_left_behind_is_a_failure_and_another_is_tried(left: str, cause: str) -> None:
+    async def body(world: Simulated) -> None:
+        leave_behind(world, left)
+        await asyncio.wait_for(rolled_out(world), 24 * 3600)
+        assert {host.name for host in world.cloud.desktop.hosts()} == {"pil-004", "pil-005"}
+        assert tags_of_pool(world)[tags.FAILURES] == "office-1|pil-003"
+        assert tags_of_pool(world)[tags.LAST_FAILURE].endswith(f"|{cause}")
+
+    simulated(body, **world())
+
+
+def leave_behind(world: Simulated, what: str) -> None:
+    """What stays of pil-003 where its VM alone was deleted."""
+    machine = next(machine for machine in world.cloud.compute.machines() if machine.name == "pil-001")
+    subscription = world.cloud.scenario.subscription_id
+    if what == "disk":
+        world.cloud.disks.add(
+            subscription, GROUP, "pil-003-os", machine.location, machine.contents, creation={}, tags={}
+        )
+    else:
+        card = ResourceId(subscription, GROUP, "Microsoft.Network/networkInterfaces", ("pil-003-nic",))
+        subnet = place(world).pool.hosts.subnet_id
+        world.cloud.network.join(subnet, str(card), machine.location, "", {})
+        world.cloud.network.detach(str(card))
+
+
+def tags_of_pool(world: Simulated) -> dict[str, str]:
+    return dict(next(iter(world.cloud.desktop.pools.values())).tags)
 
 
 def test_over_the_failure_budget_it_halts_and_opens_what_it_has_drained() -> None:
