@@ -262,7 +262,7 @@ def _known_of(target: Target, snapshot: Snapshot) -> Target:
 async def _loop(place: Place, holding: Holding, report: Report, hold: Held, checks: Beside) -> Tick:
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
-    hands = Hands()
+    hands = Hands(place.exclusion_tag)
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
         if await holding.keep() and not place.target.canary_only:

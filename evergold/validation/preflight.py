@@ -26,7 +26,14 @@ from evergold.images.customise import missing_secrets
 from evergold.validation import looking
 from evergold.validation.image_checks import check_source_host, looks_at_image
 from evergold.validation.room import check_moving, check_sizes
-from evergold.validation.surroundings import CLOCK, PROVIDERS, check_clock, check_providers, check_scaling_plan
+from evergold.validation.surroundings import (
+    CLOCK,
+    PROVIDERS,
+    check_clock,
+    check_other_tools,
+    check_providers,
+    check_scaling_plan,
+)
 from evergold.validation.verdicts import Check
 
 # Azure keeps five addresses of every subnet for itself (learn.microsoft.com, "Azure Virtual Network FAQ").
@@ -248,6 +255,7 @@ def _looks_at_pools(azure: Azure, image_set: ImageSet, pools: list[Pool]) -> lis
         looks += [
             (f"host pool {pool.name}", partial(_pool, azure, image_set, pool)),
             (f"scaling plan of {pool.name}", partial(check_scaling_plan, azure, pool)),
+            (f"other tools on {pool.name}", partial(check_other_tools, azure, pool)),
             (
                 f"room to move users of {pool.name}",
                 partial(check_moving, azure, image_set, pool, methods.get(pool.name)),

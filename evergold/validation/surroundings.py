@@ -1,11 +1,13 @@
-"""Preflight: what is around a rollout and could disturb it: this machine's clock, resource providers, and scaling plans."""
+"""Preflight: what is around a rollout and could disturb it: this machine's clock, resource providers, scaling plans, other tools."""
 
 from __future__ import annotations
 
 import asyncio
 
 from evergold.azure import Azure
+from evergold.azure.ids import key
 from evergold.config.models import Pool
+from evergold.rollout.other_tools import WHAT_TO_DO, told_of
 from evergold.validation.looking import failed, passed, unknown, warned
 from evergold.validation.verdicts import Check
 
@@ -73,3 +75,17 @@ async def check_scaling_plan(azure: Azure, pool: Pool) -> Check:
             name, told, threshold, "Set an exclusion tag on the scaling plan; Evergold puts it on the canary."
         )
     return passed(name, f"{names} looks after it; a rollout suspends it.", threshold)
+
+
+async def check_other_tools(azure: Azure, pool: Pool) -> Check:
+    """Whether another tool that replaces hosts has marked the pool's as its own: the two would undo each other's work."""
+    name, threshold = f"other tools on {pool.name}", "no host that another tool replaces too"
+    hosts, vms = await asyncio.gather(
+        azure.desktops.list_session_hosts(pool.resource_group, pool.name),
+        azure.compute.list_vms(pool.hosts.resource_group),
+    )
+    in_pool = {key(host.resource_id or "") for host in hosts}
+    marked = told_of({vm.name: vm.tags for vm in vms if key(vm.id) in in_pool})
+    if not marked:
+        return passed(name, "No host bears the tag of one.", threshold)
+    return warned(name, f"{'; '.join(marked)}.", threshold, WHAT_TO_DO)

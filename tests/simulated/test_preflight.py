@@ -359,6 +359,20 @@ def test_a_scaling_plan_without_an_exclusion_tag_is_a_warning(tag: str | None, v
     assert checked()["scaling plan of hp-pilot"].measured == "None."
 
 
+def test_a_tool_that_replaces_hosts_of_the_pool_too_is_a_warning() -> None:
+    def marked(world: Simulated) -> None:
+        for machine in world.cloud.compute.machines():
+            machine.tags["IncludeInAutoReplace"] = "True" if machine.name == "pil-002" else "False"
+
+    found = checked(prepare=marked)["other tools on hp-pilot"]
+    assert found.verdict == "warn"
+    assert found.measured == (
+        "pil-002 has the tag IncludeInAutoReplace: AVD Session Host Replacer replaces such a host when it is old, or on an older image."
+    )
+    assert "Switch that tool off for this pool" in found.remedy
+    assert checked()["other tools on hp-pilot"].verdict == "pass"
+
+
 @pytest.mark.parametrize(
     ("off_by_s", "verdict"),
     [(0, "pass"), (30, "pass"), (-90, "warn"), (120, "warn"), (400, "fail"), (-400, "fail"), (None, "unknown")],

@@ -154,6 +154,33 @@ def test_a_host_that_somebody_deletes_in_the_midst_of_it_is_told_and_replaced() 
     simulated(body, **world())
 
 
+def test_what_another_tool_writes_on_hosts_is_told_with_the_time_and_changes_nothing() -> None:
+    async def body(world: Simulated) -> None:
+        await world.azure.compute.update_vm_tags(GROUP, "pil-002", {"IncludeInAutoReplace": "true"})
+        ticks: list[Tick] = []
+
+        async def report(tick: Tick) -> None:
+            ticks.append(tick)
+
+        rollout = asyncio.create_task(roll_out(place(world), ME, report))
+        await until_drained(world, rollout)
+        await world.azure.compute.update_vm_tags(GROUP, "pil-001", {"owner": "Ada"})
+        set_at = world.azure.clock.now()
+        last = await rollout
+        at_first, later = last.by_others
+        assert ticks[0].by_others == (at_first,)
+        assert (
+            "UTC: pil-002 has the tag IncludeInAutoReplace: AVD Session Host Replacer replaces such a host" in at_first
+        )
+        assert later[:5] in {f"{set_at + timedelta(minutes=passed):%H:%M}" for passed in range(4)}
+        assert later[5:] == " UTC: pil-001 has the tag owner: Ada"
+        assert_replaced(world)
+        retired = next(machine for machine in world.cloud.compute.machines() if machine.name == "pil-001")
+        assert retired.tags["owner"] == "Ada"
+
+    simulated(body, **world())
+
+
 def test_a_new_host_that_somebody_deletes_while_it_is_checked_does_not_end_the_rollout() -> None:
     async def body(world: Simulated) -> None:
         rollout = asyncio.create_task(rolled_out(world))

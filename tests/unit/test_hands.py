@@ -6,11 +6,11 @@ from evergold import tags
 from evergold.rollout.hands import Hands
 from evergold.rollout.model import Host
 from tests.support.moments import EPOCH
-from tests.support.pools import host, look, new, old, retired, target
+from tests.support.pools import REFRESH, host, look, new, old, retired, target
 
 
-def told(*looks: tuple[Host, ...], **aim: object) -> tuple[str, ...]:
-    hands = Hands()
+def told(*looks: tuple[Host, ...], exclusion_tag: str = "", **aim: object) -> tuple[str, ...]:
+    hands = Hands(exclusion_tag)
     for hosts in looks:
         hands.look(look(*hosts), target(2, **aim), EPOCH)
     return hands.told
@@ -43,4 +43,98 @@ def test_a_host_made_anew_under_its_name_is_another_one() -> None:
     assert told((old("a"),), (anew,), (anew,)) == (
         f"{EPOCH:%H:%M} UTC: a is gone",
         f"{EPOCH:%H:%M} UTC: a has come into the pool",
+    )
+
+
+# Tags
+
+AT = f"{EPOCH:%H:%M} UTC"
+
+
+def tagged(name: str, **given: str) -> Host:
+    """An outdated host with these tags beside Evergold's own."""
+    return old(name, tagged=given)
+
+
+def test_a_tag_that_others_set_is_told_once_when_two_looks_in_a_row_show_it() -> None:
+    before, after = (tagged("a"), tagged("b")), (tagged("a", owner="Ada"), tagged("b"))
+    assert told(before, after) == ()
+    assert told(before, after, before, after) == ()
+    assert told(before, after, after, after) == (f"{AT}: a has the tag owner: Ada",)
+
+
+def test_a_tag_that_changes_or_goes_is_told_too() -> None:
+    ada, bob, nobody = ((tagged("a", **given),) for given in ({"owner": "Ada"}, {"owner": "Bob"}, {}))
+    assert told(ada, bob, bob, nobody, nobody) == (
+        f"{AT}: a has the tag owner: Bob (before: Ada)",
+        f"{AT}: a has lost the tag owner: Bob",
+    )
+
+
+def test_a_value_that_is_another_at_each_look_is_not_told() -> None:
+    looks = ((tagged("a", heartbeat=str(number)),) for number in range(6))
+    assert told(*looks) == ()
+
+
+def test_what_is_there_when_a_run_begins_or_when_a_host_comes_is_no_news() -> None:
+    first = (tagged("a", owner="Ada"),)
+    both = (*first, new("n", tagged={"cost-centre": "42"}))
+    assert told(first, both, both, both) == ()
+
+
+def test_evergolds_own_tags_and_the_exclusion_tag_that_it_sets_are_not_others_doing() -> None:
+    plain, ours = new("n"), new("n", tagged={tags.CHECKED_AT: "x", "leave-alone": REFRESH})
+    theirs = new("n", tagged={"leave-alone": "a colleague"})
+    assert told((plain,), (ours,), (ours,), (plain,), (plain,), exclusion_tag="Leave-Alone") == ()
+    assert told((plain,), (theirs,), (theirs,), exclusion_tag="Leave-Alone") == (
+        f"{AT}: n has the tag leave-alone: a colleague",
+    )
+
+
+def test_a_tag_is_the_same_tag_in_any_letter_case() -> None:
+    before, after = (tagged("a", Owner="Ada"),), (tagged("a", owner="Ada"),)
+    assert told(before, after, after) == ()
+
+
+def test_one_tag_on_many_hosts_is_one_sentence() -> None:
+    names = [f"h{number:02d}" for number in range(1, 13)]
+    before = tuple(tagged(name) for name in names)
+    alike = tuple(tagged(name, owner="Ada") for name in names)
+    each_its_own = tuple(tagged(name, owner=f"of {name}") for name in names)
+    assert told(before, alike, alike) == (f"{AT}: 12 hosts (h01, h02, h03 and 9 more) have the tag owner: Ada",)
+    assert told(before, each_its_own, each_its_own) == (
+        f"{AT}: 12 hosts (h01, h02, h03 and 9 more) have the tag owner, each with a value of its own",
+    )
+
+
+def test_a_tag_that_changes_again_and_again_is_told_a_few_times_and_no_more() -> None:
+    looks = [(tagged("a", load=str(number // 2)),) for number in range(40)]
+    assert len(told(*looks)) == 5
+    assert told(*looks)[-1] == f"{AT}: a has the tag load: 5 (before: 4); no more is told of this tag"
+
+
+def test_a_long_value_is_cut_short() -> None:
+    before, after = (tagged("a"),), (tagged("a", note="x" * 256),)
+    assert told(before, after, after) == (f"{AT}: a has the tag note: {'x' * 59}…",)
+
+
+def test_hosts_that_another_tool_looks_after_are_told_at_the_first_look() -> None:
+    marked = (
+        tagged("a", includeInAutoReplace="True", AutoReplacePendingDrainTimestamp="2026-11-12T19:00:00Z"),
+        tagged("b", IncludeInAutoReplace="true"),
+        tagged("c", IncludeInAutoReplace="False"),
+    )
+    assert told(marked, marked, marked) == (
+        f"{AT}: 2 hosts (a, b) have the tag IncludeInAutoReplace: AVD Session Host Replacer replaces such a host when it is old, or on an "
+        "older image",
+        f"{AT}: a has the tag AutoReplacePendingDrainTimestamp: AVD Session Host Replacer has drained such a host, and deletes it when "
+        "nobody is on it, or its grace is over",
+    )
+
+
+def test_a_tag_by_which_another_tool_takes_a_host_is_told_with_what_it_means() -> None:
+    before, after = (tagged("a"),), (tagged("a", IncludeInAutoReplace="true"),)
+    assert told(before, after, after) == (
+        f"{AT}: a has the tag IncludeInAutoReplace: true (AVD Session Host Replacer replaces such a host when it is old, or on an older "
+        "image)",
     )
