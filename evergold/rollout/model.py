@@ -74,7 +74,13 @@ class Host:
 
 @dataclass(frozen=True)
 class Pool:
-    """The host pool's own settings."""
+    """The host pool's own settings.
+
+    Attributes:
+        max_session_limit: sessions that the broker lets on to one host; Azure's 999999, or 0, where nobody has set a limit.
+        load_balancer_type: "BreadthFirst", "DepthFirst" or "Persistent". It decides nothing here: `plan` says why.
+
+    """
 
     resource_id: str
     max_session_limit: int

@@ -55,6 +55,11 @@ soon as it registers, and it is shut again at once. A draining host counts nothi
 people work on it: they keep what they have, but nobody else finds room there. The nominal capacity is the pool's size times the limit,
 and the floor a share of that. A host that does not serve at the moment (agent update, switched off by a scaling plan) may serve again: it
 drains only if the floor would hold without it, were all such hosts back. A host that is lost costs nothing.
+
+The pool's load-balancing type changes nothing of this. Depth-first fills one host up to the limit before the next, breadth-first spreads
+over the emptier half; either sends nobody to a host that is full or in drain mode, so that slots are slots, whichever host they are on
+(learn.microsoft.com, "Host pool load balancing algorithms"). Without a limit there are none to count: by hosts the floor holds all the
+same, but nobody is signed out, since all could come back to one host. Depth-first they would.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -396,8 +401,15 @@ class View:
         return not self.is_outside and (self.last_begin is None or self.now <= self.last_begin)
 
     @property
+    def is_unlimited(self) -> bool:
+        """Whether the pool has no session limit: how many users a host of it can take in, nobody can say."""
+        return self.limit >= NO_LIMIT
+
+    @property
     def free_slots(self) -> int:
         """Slots on serving hosts of the target version that nobody has taken and nobody is on the way to."""
+        if self.is_unlimited:
+            return 0
         free = sum(
             max(self.limit - host.session_count, 0)
             for host in self.snapshot.hosts
@@ -1028,6 +1040,11 @@ def _waiting_for_users(occupied: Sequence[Host], view: View) -> str:
         return (
             f"{users} to leave: not every outdated host can drain without falling below the capacity floor, and nobody is "
             f"signed out before all of them do{'' if view.in_place else '; a larger max_surge would make room'}"
+        )
+    if view.is_unlimited:
+        return (
+            f"{users} to leave, or a session limit: the host pool has none, so nobody can say how many of them a new host can take in, and "
+            "all could come back to one. Set its max session limit, and they are moved"
         )
     if any(tags.WARNED_AT in host.tags for host in occupied):
         return f"{users} to save their work: they are signed out {view.policy.warn_minutes} minutes after the warning, into free slots"

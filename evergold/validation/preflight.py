@@ -290,6 +290,8 @@ async def _pool(azure: Azure, image_set: ImageSet, pool: Pool) -> list[Check]:
         return [_failed(name, other, "pooled", "Take it out of the image set's rings.")]
     if not found.max_session_limit or found.max_session_limit >= NO_SESSION_LIMIT:
         unlimited = "It has no session limit, so nobody can say how much capacity a rollout leaves."
+        if found.load_balancer_type == "DepthFirst":
+            unlimited += " It is depth-first: everybody who signs in is sent to one host, as long as that is not full."
         return [_failed(name, unlimited, "a session limit", "Set the max session limit of the host pool.")]
     hosts = await azure.desktops.list_session_hosts(pool.resource_group, pool.name)
     if not hosts:

@@ -183,7 +183,14 @@ def test_where_nothing_may_be_read_nothing_passes() -> None:
     ("changes", "words"),
     [
         ({"host_pool_type": "Personal"}, "It is Personal: its hosts belong to people"),
-        ({"max_sessions": 999999}, "It has no session limit"),
+        (
+            {"max_sessions": 999999},
+            "It has no session limit, so nobody can say how much capacity a rollout leaves. What to do",
+        ),
+        (
+            {"max_sessions": 999999, "load_balancer": "DepthFirst"},
+            "It has no session limit, so nobody can say how much capacity a rollout leaves. It is depth-first: everybody",
+        ),
     ],
 )
 def test_a_pool_that_cannot_be_rolled_out(changes: dict[str, Any], words: str) -> None:

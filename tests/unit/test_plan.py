@@ -584,6 +584,31 @@ def test_only_as_many_are_moved_as_find_a_free_slot_on_a_serving_host_of_the_tar
     assert told(full, Kind.SIGN_OUT) == ["a", "b"]
 
 
+def test_without_a_session_limit_nobody_is_signed_out_since_all_could_come_back_to_one_host() -> None:
+    waiting = drained("a", users=3, tagged={tags.WARNED_AT: stamp(9)})
+    for limit in (999_999, 0):
+        unlimited = {"pool": replace(look().pool, max_session_limit=limit)}
+        result = decide(waiting, drained("b", users=2), serving("n"), serving("m"), policy=IMMEDIATE, seen=unlimited)
+        assert kinds(result) == set()
+        assert result.waiting_for.startswith("5 users of a, b to leave, or a session limit: the host pool has none")
+
+
+def test_the_load_balancing_type_changes_nothing_about_who_is_drained_and_who_is_moved() -> None:
+    deep = {"pool": replace(look().pool, load_balancer_type="DepthFirst")}
+    warned = {tags.WARNED_AT: stamp(9)}
+    draining = (old("a", users=5), old("b", users=1), old("c"), old("d", users=1), serving("n"))
+    moving = (drained("a", users=3, tagged=warned), drained("b", users=4, tagged=warned))
+    for hosts in (
+        draining,
+        (*moving, serving("n", session_count=4)),
+        (*moving, serving("n", session_count=3), serving("m")),
+    ):
+        plans = [decide(*hosts, policy=policy, seen=pool) for policy in (Policy(), IMMEDIATE) for pool in ({}, deep)]
+        assert plans[2].actions
+        assert plans[0] == plans[1]
+        assert plans[2] == plans[3]
+
+
 def test_the_slots_of_users_who_are_on_their_way_are_not_given_to_others() -> None:
     left = drained("a", tagged={tags.WARNED_AT: stamp(9), tags.MOVED_USERS: "7", tags.EMPTY_SINCE: stamp(2)})
     waiting = drained("b", users=4, tagged={tags.WARNED_AT: stamp(9)})

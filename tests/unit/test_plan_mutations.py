@@ -38,6 +38,13 @@ class Mutation:
 
 MUTATIONS = [
     Mutation(
+        "I2 without a session limit nobody is signed out: all could come back to one host",
+        plan,
+        "        if self.is_unlimited:\n            return 0\n",
+        "",
+        test_plan.test_without_a_session_limit_nobody_is_signed_out_since_all_could_come_back_to_one_host,
+    ),
+    Mutation(
         "in place one host goes before the canary serves",
         plan,
         "if self.canary_serves else min(self.allowed, 1)",
