@@ -405,6 +405,19 @@ async def give_up(place: Place, host: Host, action: Action) -> None:
     log.warning("%s: did not come back, and is kept switched off: %s", host.name, action.reason)
 
 
+async def count_taken(place: Place, host: Host) -> None:
+    """A new host that others deleted counts as one that failed, unless it is there after all, or was counted before."""
+    vm = await place.azure.compute.get_vm(place.hosts_group, host.name, instance_view=False)
+    if vm is not None and vm.properties is not None and vm.properties.vm_id == host.vm_id:
+        return
+    pool = await place.azure.desktops.get_host_pool(place.pool.resource_group, place.pool.name)
+    counted = tags.of_refresh((pool.tags or {}).get(tags.FAILURES), place.target.refresh) if pool is not None else None
+    if host.name in (counted or "").split(","):
+        return
+    number = await _count_failure(place, host.name, "it was deleted, and not by this rollout")
+    log.warning("%s: deleted by other hands, which counts as failure number %d of this rollout", host.name, number)
+
+
 async def _count_failure(place: Place, name: str, reason: str) -> int:
     """Notes a failed host on the pool, which outlives it; returns how many there were in this rollout, each name counted once."""
     refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool

@@ -21,7 +21,7 @@ from evergold.images.guest import StepFailure
 from evergold.images.refresh import definition_of
 from evergold.rollout import frozen as frozen_set
 from evergold.rollout import lease, scaling
-from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act, marks_of, tag_host
+from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act, count_taken, marks_of, tag_host
 from evergold.rollout.arrive import advance_host
 from evergold.rollout.beside import Beside, beside
 from evergold.rollout.hands import Hands
@@ -272,7 +272,7 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         if snapshot.complete:
             lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), holding.lease, clock.now(), place.pool_id)
             place = place.aiming_at(_known_of(place.target, snapshot))
-            hands.look(snapshot, place.target, clock.now())
+            snapshot = await _heeding(hands, place, holding, snapshot)
         why_held, now = await hold(), clock.now()
         if why_held or now - looked_at > BREAK:
             watched_since = now
@@ -291,6 +291,27 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         if decided.halted and not decided.actions:
             raise RolloutHalted(decided.halted)
         await clock.sleep(CONFIRM_AFTER_S if was_done else pause_s(tick))
+
+
+async def _heeding(hands: Hands, place: Place, holding: Holding, snapshot: Snapshot) -> Snapshot:
+    """The look; an incomplete one while new hosts are missing from it that others may have deleted: nothing is made in their place yet.
+
+    Those that are really gone are counted as failed, and their names are not used again.
+    """
+    hands.look(snapshot, place.target, place.azure.clock.now())
+    taken = hands.taken
+    try:
+        for host in taken:
+            await holding.do(partial(count_taken, place, host))
+        hands.taken = ()
+    except AzureFailure as failure:
+        if not failure.retryable:
+            raise
+        log.warning("%s: will be looked at again: %s", place.pool.name, failure)
+    missing = [*hands.missing, *(host.name for host in taken)]
+    if not missing:
+        return snapshot
+    return replace(snapshot, complete=False, problem=f"{', '.join(missing)} of this rollout is not in it any more")
 
 
 async def _do_in_time(

@@ -1,8 +1,11 @@
 """Other hands: hosts that somebody else deletes from a pool, or brings into it, and tags that they set, while a rollout is at work there.
 
-They are told, with the time, and nothing else: the planner takes the pool as it is. What a look lacks may come from a list that was cut
-short, so a change is told when a second look in a row shows it. Hosts that a tool which replaces hosts has marked as its own are told at
-the first look: such a tool, at work on the same pool, undoes what the rollout does.
+They are told, with the time, and the planner takes the pool as it is. What a look lacks may come from a list that was cut short, so a
+change is told when a second look in a row shows it. New hosts that others delete are more than told: whoever makes them anew for ever
+fights with whoever deletes them. `missing` and `taken` say which they are, and the engine counts them as hosts that failed.
+
+Hosts that a tool which replaces hosts has marked as its own are told at the first look: such a tool, at work on the same pool, undoes
+what the rollout does.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from evergold.rollout.hosts import is_frozen, is_going, is_new, is_retired
+from evergold.rollout.hosts import is_frozen, is_new, is_retired
 from evergold.rollout.model import Host, Snapshot, Target
 from evergold.rollout.other_tools import WHAT_TO_DO, counted, mark_of, told_of
 
@@ -37,11 +40,15 @@ class Change:
 class Hands:
     """What other hands have done, as far as one run has seen it; `told` in sentences with their times, oldest first.
 
-    `exclusion_tag` is what the rollout itself sets on new hosts for the pool's scaling plan, with the refresh as its value.
+    `exclusion_tag` is what the rollout itself sets on new hosts for the pool's scaling plan, with the refresh as its value. `missing` are
+    the rollout's own new hosts that the last look lacked for the first time, by name; `taken` those that two looks lacked, until somebody
+    has seen to them.
     """
 
     exclusion_tag: str = ""
     told: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    taken: tuple[Host, ...] = ()
     _known: dict[str, Host] | None = None
     _doubted: set[str] = field(default_factory=set)
     # Name and value, by the VM's id and the name in small letters.
@@ -72,6 +79,8 @@ class Hands:
             self._tell(f"{name} has come into the pool", now)
         self._doubted = changed - sure
         doubtful = {each: known[each] for each in self._doubted & gone}
+        self.taken += tuple(known[each] for each in sorted(sure & gone) if is_new(known[each], target))
+        self.missing = tuple(sorted(host.name for host in doubtful.values() if is_new(host, target)))
         self._known = {**{each: host for each, host in there.items() if each not in self._doubted}, **doubtful}
 
     def _look_at_tags(self, there: Mapping[str, Host], target: Target, now: datetime) -> None:
@@ -154,6 +163,9 @@ def _is_ours(host: Host, target: Target) -> bool:
 
 
 def _is_ours_to_remove(host: Host, target: Target) -> bool:
-    """Whether Evergold removes it: a new one that failed, one that makes room in place, and one that was retained and whose time is up."""
+    """Whether Evergold removes it: a new one that failed, one that makes room in place, and one that was retained and whose time is up.
+
+    The first two are noted on the pool before they are deleted.
+    """
     in_place = is_frozen(host, target) and host.name in target.vacant_names
-    return in_place or is_retired(host) or host.name in target.spent_names or (is_going(host) and is_new(host, target))
+    return in_place or is_retired(host) or host.name in target.spent_names

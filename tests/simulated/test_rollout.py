@@ -197,6 +197,33 @@ def test_a_new_host_that_somebody_deletes_while_it_is_checked_does_not_end_the_r
     simulated(body, **world())
 
 
+def test_a_tool_that_deletes_every_new_host_is_not_fought_for_ever() -> None:
+    made: list[str] = []
+
+    async def report(tick: Tick) -> None:
+        made.extend(action.host for action in tick.done if action.kind is Kind.CREATE)
+
+    async def body(world: Simulated) -> None:
+        rollout = asyncio.create_task(roll_out(place(world), ME, report))
+        pool = next(iter(world.cloud.desktop.pools.values()))
+        deadline = world.azure.clock.now() + timedelta(hours=12)
+        while not rollout.done() and world.azure.clock.now() < deadline:
+            await world.azure.clock.sleep(300)
+            for host in list(world.cloud.desktop.hosts()):
+                if host.name not in ("pil-001", "pil-002"):
+                    await world.azure.desktops.delete_session_host(GROUP, pool.name, host.name)
+                    await world.azure.compute.delete_vm(GROUP, host.name)
+        assert made == ["pil-003", "pil-004"], "as many as the failure budget of 1 bears, each under a name of its own"
+        with pytest.raises(
+            RolloutHalted, match=r"2 new hosts failed.* pil-004: it was deleted, and not by this rollout"
+        ):
+            await rollout
+        assert pool.tags[tags.FAILURES] == "office-1|pil-003,pil-004"
+        assert old_hosts(world) == {"pil-001": True, "pil-002": True}
+
+    simulated(body, **world())
+
+
 def test_under_immediate_release_users_are_warned_and_then_moved() -> None:
     image_set = small_image_set(rollout={"release_method": "immediate", "max_surge": "100%"})
 

@@ -38,6 +38,25 @@ def test_what_evergold_removes_itself_is_nobody_elses_doing() -> None:
     assert told((old("a"), old("b")), (old("a"),), (old("a"),), vacant_names=("b",)) == ()
 
 
+def test_a_new_host_that_others_delete_is_missing_at_first_and_taken_when_a_second_look_lacks_it_too() -> None:
+    hands, left = Hands(), old("a")
+    both = look(left, new("n", provisioning_state="Deleting"))
+    seen = []
+    for each in (both, look(left), both, look(left), look(left), look(left)):
+        hands.look(each, target(2), EPOCH)
+        seen.append((hands.missing, [host.name for host in hands.taken]))
+    assert seen == [((), []), (("n",), []), ((), []), (("n",), []), ((), ["n"]), ((), ["n"])]
+    assert hands.told == (f"{EPOCH:%H:%M} UTC: n is gone",)
+
+
+def test_neither_an_outdated_host_nor_one_that_failed_is_missing_or_taken() -> None:
+    hands, aim = Hands(), target(2, spent_names=("n",))
+    for each in (look(old("a"), old("b"), new("n")), look(old("a")), look(old("a"))):
+        hands.look(each, aim, EPOCH)
+        assert (hands.missing, hands.taken) == ((), ())
+    assert hands.told == (f"{EPOCH:%H:%M} UTC: b is gone",)
+
+
 def test_a_host_made_anew_under_its_name_is_another_one() -> None:
     anew = replace(old("a"), vm_id="another", tags={tags.IMAGE_SET: "office"})
     assert told((old("a"),), (anew,), (anew,)) == (
