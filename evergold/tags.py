@@ -49,6 +49,7 @@ SOURCE_WARNED_SESSIONS = "evergold-source-warned-sessions"
 SOURCE_EMPTY_SINCE = "evergold-source-empty-since"
 BACK = "evergold-back"  # "<refresh>/<vmId>": this very retained host is brought back by that roll back
 BACK_AT = "evergold-back-at"  # since when
+WOKEN_AT = "evergold-woken-at"  # when a host was switched on that a scaling plan had switched off
 KEEP = "evergold-keep"  # any value: never touched
 
 # On host pools.

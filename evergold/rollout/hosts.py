@@ -12,6 +12,10 @@ USABLE = ("Available", "NeedsAssistance")  # the broker gives sessions to both
 OFF = ("deallocated", "deallocating")
 # What a look shows may be a minute old, and the write before it may have been lost on its way.
 LOOK_LAG = timedelta(minutes=3)
+# Within this time a host that is switched on is heard of again: it takes 4 to 10 minutes (`estimate.Ranges.come_back`), and looks lag.
+WAKE_TIME = timedelta(minutes=15)
+# A host that Azure would not start is taken for one that comes up no more than once in so long.
+WAKE_AGAIN = timedelta(hours=1)
 
 
 def on_target(host: Host, target: Target) -> bool:
@@ -128,12 +132,35 @@ def is_asleep(host: Host) -> bool:
     return host.registered and host.power in OFF
 
 
+def sleeps(host: Host) -> bool:
+    """Switched off, and to serve once it is on. A scaling plan shuts what it switches off: that is no rollout's drain mode."""
+    drained = not host.allow_new_session and not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
+    return is_asleep(host) and host.has_vm and not is_kept(host) and not drained
+
+
+def woken_at(host: Host) -> datetime | None:
+    """When a rollout switched the host on, which a scaling plan had switched off; None where none has."""
+    return tags.parse_time(host.tags.get(tags.WOKEN_AT))
+
+
+def is_waking(host: Host, policy: Policy, now: datetime) -> bool:
+    """Whether the host was woken a moment ago, and is not heard of yet."""
+    woken = woken_at(host)
+    return woken is not None and now - woken <= WAKE_TIME and host.registered and not is_usable(host, policy, now)
+
+
+def wakes_anew(host: Host, now: datetime) -> bool:
+    """Whether waking it is the first try for a while: one that Azure will not start is not on its way at each further one."""
+    woken = woken_at(host)
+    return woken is None or now - woken > WAKE_AGAIN
+
+
 def is_lost(host: Host, policy: Policy, now: datetime) -> bool:
-    """In the pool, and silent for so long that it will not come back by itself."""
-    heard = host.last_heartbeat or began_at(host)
-    if not host.registered or is_asleep(host) or heard is None:
+    """In the pool, and silent for so long that it will not come back by itself. What was woken is given as long from then on."""
+    known = [at for at in (host.last_heartbeat or began_at(host), woken_at(host)) if at is not None]
+    if not host.registered or is_asleep(host) or not known:
         return False
-    return now - heard > timedelta(minutes=policy.join_timeout_minutes)
+    return now - max(known) > timedelta(minutes=policy.join_timeout_minutes)
 
 
 def is_going(host: Host) -> bool:

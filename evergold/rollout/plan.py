@@ -97,6 +97,7 @@ from evergold.rollout.hosts import (
     is_usable,
     on_target,
     ready_at,
+    sleeps,
     why_failed,
 )
 from evergold.rollout.model import Action, Host, Kind, Note, Plan, Policy, Snapshot, Target
@@ -220,7 +221,7 @@ class View:
             1
             for host in self.snapshot.hosts
             if host.registered
-            and host.allow_new_session
+            and (host.allow_new_session or sleeps(host))
             and host.has_vm
             and host.name not in self.unchecked
             and host.name not in self.lost
@@ -805,7 +806,7 @@ def _drain(view: View) -> Iterable[Action]:
             continue
         if turns <= 0:
             break
-        if not host.allow_new_session or host.name in view.lost:
+        if host.name in view.lost or not (host.allow_new_session or sleeps(host)):
             turns -= 1
             yield Action(Kind.DRAIN, host.name, "it is outdated, and takes no new sessions as it is")
             continue

@@ -23,7 +23,7 @@ from evergold.azure.desktops import short_name
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import same
 from evergold.rollout.act import Place
-from evergold.rollout.hosts import is_asleep, is_kept
+from evergold.rollout.hosts import is_asleep, is_kept, wakes_anew
 from evergold.rollout.model import Host, Snapshot
 
 log = logging.getLogger("evergold.rollout")
@@ -111,9 +111,12 @@ async def _set(place: Place, plan: ScalingPlan, *, enabled: bool) -> None:
 
 
 async def _start(place: Place, host: Host) -> None:
-    """A plan drains what it switches off, so it is opened too, unless the rollout drains it."""
-    pool, name = place.pool, short_name(host.session_host_name or host.name)
+    """A plan drains what it switches off, so it is opened too, unless the rollout drains it. Noted first: it has long been silent."""
+    pool, name, now = place.pool, short_name(host.session_host_name or host.name), place.azure.clock.now()
     try:
+        if wakes_anew(host, now):
+            woken = {tags.WOKEN_AT: tags.format_time(now)}
+            await place.azure.compute.update_vm_tags(place.hosts_group, host.name, woken)
         if not host.allow_new_session and tags.DRAINED_AT not in host.tags:
             await place.azure.desktops.set_allow_new_session(pool.resource_group, pool.name, name, True)
         await place.azure.compute.begin_start(place.hosts_group, host.name)

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from evergold import tags
-from evergold.rollout.hosts import is_checked, is_empty, is_frozen, is_new, is_retired
+from evergold.rollout.hosts import is_checked, is_empty, is_frozen, is_new, is_retired, sleeps
 from evergold.rollout.model import Host, Plan, Snapshot, Target
 
 Phase = Literal["created", "joined", "checked", "serving", "failed", "old serving", "drained", "users gone", "retired"]
@@ -116,7 +116,7 @@ def phase_of(host: Host, target: Target) -> Phase | None:
         return None
     if is_retired(host):
         return "retired"
-    if host.registered and host.allow_new_session:
+    if host.registered and (host.allow_new_session or sleeps(host)):
         return "old serving"
     return "users gone" if is_empty(host) else "drained"
 

@@ -1,7 +1,8 @@
 """A rollout and the pool's scaling plan: they do not work against each other, and the plan is back on every way out."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,6 +17,14 @@ NIGHT = timedelta(hours=4).total_seconds()
 
 async def with_plan(world: Simulated, tag: str | None = TAG) -> None:
     await assign_plan(world, str(place(world).pool_id), tag)
+
+
+async def until(world: Simulated, wall_clock: str) -> None:
+    """Waits until it is so late where the plan's users are."""
+    wanted, zone = time.fromisoformat(wall_clock), ZoneInfo("Europe/Berlin")
+    now = world.azure.clock.now().astimezone(zone)
+    then = datetime.combine(now.date() + timedelta(days=now.time() >= wanted), wanted, zone)
+    await world.azure.clock.sleep((then.astimezone(UTC) - now).total_seconds())
 
 
 def powers(world: Simulated) -> dict[str, str]:
@@ -80,6 +89,29 @@ def test_a_rollout_at_night_wakes_what_the_plan_has_switched_off() -> None:
         last = await roll_out(place(world), ME, ignore)
         assert (last.plan.replaced, last.plan.total) == (2, 2)
         assert last.plan.capacity_percent == 100
+
+    simulated(body, **world())
+
+
+def test_new_hosts_that_slept_between_two_runs_are_woken_and_have_not_failed() -> None:
+    """The rollout is cancelled in the evening, the plan takes over for the night, and in the morning somebody starts it again."""
+
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+        await until(world, "16:00")
+        first = asyncio.create_task(roll_out(place(world), ME, ignore))
+        while not [m for m in world.cloud.compute.machines() if m.name == "pil-003" and TAG not in m.tags]:
+            await world.azure.clock.sleep(30)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await world.azure.compute.update_vm_tags(GROUP, "pil-001", {TAG: "is on for the night"})
+        await world.azure.compute.update_vm_tags(GROUP, "pil-002", {TAG: "too"})
+        await until(world, "02:00")
+        await world.azure.desktops.list_session_hosts(GROUP, POOL)
+        assert powers(world)["pil-003"] == "deallocated"
+        last = await roll_out(place(world), ME, ignore)
+        assert (last.plan.done, last.plan.replaced, tags.FAILURES in pool_tags(world)) == (True, 2, False)
 
     simulated(body, **world())
 

@@ -413,6 +413,35 @@ def test_a_lost_host_drains_even_when_the_floor_is_broken() -> None:
     assert told(decide(*hosts, serving("n")), Kind.DRAIN) == ["c", "d"]
 
 
+def test_a_host_that_was_woken_is_not_lost_for_having_been_silent_all_night() -> None:
+    awake = {"last_heartbeat": ago(600), "status": "Unavailable", "tagged": {tags.WOKEN_AT: stamp(3)}}
+    hosts = (*FOUR_OLD[:2], old("c", **awake), old("d", **awake))
+    assert told(decide(*hosts, serving("n")), Kind.DRAIN) == ["c"]  # as one that is unwell: four of five would be left
+    too_long = {**awake, "tagged": {tags.WOKEN_AT: stamp(91)}}
+    assert told(decide(*FOUR_OLD[:3], old("d", **too_long), serving("n")), Kind.DRAIN) == ["d"]
+
+
+def test_a_new_host_that_was_woken_has_not_failed() -> None:
+    woken = serving("n", last_heartbeat=ago(600), status="Unavailable")
+    woken = replace(woken, tags={**woken.tags, tags.WOKEN_AT: stamp(3)})
+    result = decide(*FOUR_OLD, woken)
+    assert (result.halted, result.actions) == (None, ())
+
+
+def test_a_host_that_a_plan_switched_off_and_shut_is_not_drained_for_nothing() -> None:
+    """It is room, once it is woken: before that it is not drained either where the floor needs it."""
+    asleep = [
+        old(name, power="deallocated", status="Shutdown", allow_new_session=False, last_heartbeat=ago(600))
+        for name in ("b", "c", "d")
+    ]
+    assert told(decide(old("a"), *asleep, serving("n")), Kind.DRAIN) == ["b"]
+    assert told(decide(old("a"), *asleep, serving("n"), policy=Policy(floor_percent=100)), Kind.DRAIN) == ["b"]
+    gone = replace(asleep[0], registered=False)
+    assert (
+        told(decide(old("a"), gone, *asleep[1:], policy=Policy(floor_percent=80), canary_proven=True), Kind.DRAIN) == []
+    )
+
+
 def test_while_hosts_sleep_none_of_those_drains_that_the_floor_needs_awake() -> None:
     asleep = [old(name, power="deallocated", status="Unavailable", last_heartbeat=ago(60)) for name in ("c", "d")]
     hosts = (old("a"), old("b"), *asleep, serving("n"))
