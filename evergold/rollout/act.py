@@ -23,6 +23,7 @@ from evergold.rollout.arrive import bring_back_host, host_spec
 from evergold.rollout.devices import forget_devices
 from evergold.rollout.hosts import is_empty, is_marked, was_reopened
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
+from evergold.rollout.quiet import Schedule
 from evergold.validation.agent import check_agent
 from evergold.validation.checks import check_new_host
 from evergold.validation.subject import Subject
@@ -98,6 +99,10 @@ class Place:
     def aiming_at(self, target: Target) -> "Place":
         """The same place, with what is known of the target by now."""
         return replace(self, target=target)
+
+    def quiet_by(self, schedules: tuple[Schedule, ...]) -> "Place":
+        """The same place, with the schedules of its suspended scaling plan as they are now."""
+        return replace(self, policy=replace(self.policy, schedules=schedules))
 
 
 Act = Callable[[Place, Host, Action], Awaitable[None]]

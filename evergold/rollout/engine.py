@@ -137,7 +137,7 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
         tag = await scaling.exclusion_tag(place)
         place = replace(place, exclusion_tag=tag, purchase_plan=sold_under, has_lease=holding.lasts)
         if not place.target.canary_only:
-            await holding.do(partial(scaling.suspend, place))
+            place = place.quiet_by(await holding.do(partial(scaling.suspend, place)))
         begun = await _begin(place, holding)
         try:
             async with beside() as checks:
@@ -266,8 +266,8 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
     was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
     while True:
         if await holding.keep() and not place.target.canary_only:
-            # As often as the lease is renewed: a rollout that shares the plan may have undone it.
-            await holding.do(partial(scaling.suspend, place))
+            # As often as the lease is renewed: a rollout that shares the plan may have undone it, or somebody changed its schedules.
+            place = place.quiet_by(await holding.do(partial(scaling.suspend, place)))
         snapshot = await watch.look()
         if snapshot.complete:
             lease.refuse_another(snapshot.pool.tags.get(tags.LEASE), holding.lease, clock.now(), place.pool_id)
@@ -330,8 +330,7 @@ async def _do_in_time(
 
 async def _turn(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside) -> tuple[Action, ...]:
     """Everything of a tick that changes something in Azure. Returns what was done of the plan."""
-    if snapshot.complete:
-        await scaling.wake(place, snapshot)
+    await scaling.wake(place, snapshot, decided.to_wake)
     done = await _act_on(place, snapshot, decided, checks)
     await _bring_up(place, snapshot)
     await _note_capacity(place, snapshot, decided)
@@ -428,8 +427,8 @@ async def _advance(place: Place, host: Host) -> None:
 
 
 async def _note_capacity(place: Place, snapshot: Snapshot, decided: Plan) -> None:
-    """Keeps the lowest capacity of this rollout on the pool, for the report."""
-    if not snapshot.complete or place.target.canary_only:
+    """Keeps the lowest capacity of this rollout by day on the pool, for the report: in quiet time it is the plan's own to be low."""
+    if not snapshot.complete or place.target.canary_only or decided.quiet_until is not None:
         return
     known = tags.of_refresh(snapshot.pool.tags.get(tags.LOWEST_CAPACITY), place.target.refresh)
     if known is None or decided.capacity_percent < int(known):

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self
 
+from evergold.rollout.quiet import Schedule
 from evergold.rollout.windows import Window
 
 ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
@@ -198,6 +199,7 @@ class Policy:
         wave_bake_minutes: how long a share's hosts are in use before sign-in to them is judged, and the next begins.
         scheduled_start: when a scheduled rollout begins.
         windows: when it may go on from there; empty: always.
+        schedules: of the scaling plan that is suspended for the pool: they say when it is quiet (`evergold.rollout.quiet`).
         allowed_failing_health_checks: AVD health checks that may fail on a new host.
 
     """
@@ -219,6 +221,7 @@ class Policy:
     wave_bake_minutes: int = 15
     scheduled_start: datetime | None = None
     windows: tuple[Window, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
     allowed_failing_health_checks: tuple[str, ...] = ()
     strategy: Literal["surge", "in_place"] = "surge"
 
@@ -288,6 +291,8 @@ class Plan:
         replaced: outdated hosts that are out of the way.
         total: outdated hosts that this rollout replaces.
         users_to_move: sessions on outdated hosts.
+        quiet_until: when the pool's quiet time ends, in which it is the scaling plan's own will that few hosts are on; None by day.
+        to_wake: hosts that the suspended scaling plan has switched off, and that are to be switched on now.
         to_judge: new hosts to which sign-in has to be looked at now: the next wave depends on it (see `Target.sign_in_seen`).
 
     """
@@ -302,4 +307,6 @@ class Plan:
     replaced: int = 0
     total: int = 0
     users_to_move: int = 0
+    quiet_until: datetime | None = None
+    to_wake: tuple[str, ...] = ()
     to_judge: tuple[str, ...] = ()

@@ -95,12 +95,15 @@ from evergold.rollout.hosts import (
     is_serving,
     is_stray,
     is_usable,
+    is_waking,
     on_target,
     ready_at,
     sleeps,
+    wakes_anew,
     why_failed,
 )
 from evergold.rollout.model import Action, Host, Kind, Note, Plan, Policy, Snapshot, Target
+from evergold.rollout.quiet import Quiet, next_ramp_down, quiet_at
 from evergold.rollout.windows import next_opening, open_until
 
 MOVES_USERS = ("immediate", "scheduled")
@@ -192,8 +195,29 @@ class View:
 
     @cached_property
     def floor(self) -> int:
-        """Slots that must stay open, rounded up."""
+        """Slots that must stay open by day, rounded up; in quiet time they must be there for the day, asleep or not."""
         return -(-self.target.size * self.limit * self.policy.floor_percent // 100)
+
+    @cached_property
+    def quiet(self) -> Quiet | None:
+        """The pool's quiet time, if it is quiet now. By day, and where no scaling plan is suspended for the pool, it is None."""
+        return quiet_at(self.policy.schedules, self.now) if tags.SCALING in self.snapshot.pool.tags else None
+
+    @property
+    def night(self) -> Quiet | None:
+        """The quiet time until its sleepers are woken; from then on what holds by day holds already."""
+        return self.quiet if self.quiet is not None and self.now < self.quiet.wakes_at else None
+
+    @cached_property
+    def open_floor(self) -> int:
+        """Slots that must be open now: in quiet time as many as the scaling plan would keep, but one host's at least.
+
+        With the plan suspended, nobody would switch one on for whoever comes.
+        """
+        if self.night is None:
+            return self.floor
+        hosts = -(-self.target.size * self.night.least_percent // 100)
+        return min(max(hosts, 1) * self.limit, self.floor)
 
     @cached_property
     def unchecked(self) -> frozenset[str]:
@@ -213,6 +237,28 @@ class View:
     def capacity(self) -> int:
         """Slots that are open now."""
         return self.limit * len(self.serving)
+
+    @cached_property
+    def at_hand(self) -> frozenset[str]:
+        """Names of the hosts that take new sessions, or will as soon as they are woken: what the pool has for the day."""
+        resting = {host.name for host in self.snapshot.hosts if sleeps(host)} - self.unchecked
+        return self.serving | resting | self.waking
+
+    @cached_property
+    def waking(self) -> frozenset[str]:
+        """Names of hosts that were woken a moment ago, and take new sessions as soon as they are heard of."""
+        return frozenset(
+            host.name
+            for host in self.snapshot.hosts
+            if is_waking(host, self.policy, self.now)
+            and (host.allow_new_session or sleeps(host))
+            and host.name not in self.unchecked
+        )
+
+    @property
+    def missing(self) -> int:
+        """Slots that the pool lacks: of those that must be open now, or of those that must be at hand for the day."""
+        return max(self.open_floor - self.capacity, self.floor - self.limit * len(self.at_hand))
 
     @property
     def potential(self) -> int:
@@ -344,10 +390,37 @@ class View:
 
     @property
     def has_more_to_come(self) -> bool:
-        """Whether a new host is on its way to serving, or may be made now."""
-        if any(not is_checked(host) or not host.allow_new_session for host in self.good):
+        """Whether a host is on its way to serving, or may be made now."""
+        wakes = any(
+            host.name in self.to_wake and sleeps(host) and wakes_anew(host, self.now) for host in self.snapshot.hosts
+        )
+        if wakes or self.waking or any(not is_checked(host) or not host.allow_new_session for host in self.good):
             return True
         return self.may_begin and not self.must_pause and min(self.allowed - len(self.good), self.room) > 0
+
+    @cached_property
+    def to_wake(self) -> frozenset[str]:
+        """Names of hosts that the suspended scaling plan has switched off, to be switched on now: in quiet time those that are needed."""
+        if tags.SCALING not in self.snapshot.pool.tags:
+            return frozenset()
+        off = [
+            host
+            for host in self.snapshot.hosts
+            if is_asleep(host) and host.power == "deallocated" and not is_kept(host)
+        ]
+        if self.night is None:
+            return frozenset(host.name for host in off)
+        # Nothing can be told of a new version by hosts that are off.
+        ours = [host.name for host in off if host.name in self.made_names]
+        others = [host.name for host in off if sleeps(host) and host.name not in self.made_names | self.waking]
+        others.sort(key=lambda name: (name in self.replaced_names, name.casefold()))
+        return frozenset([*ours, *others[: self._lacking(self.night)]])
+
+    def _lacking(self, quiet: Quiet) -> int:
+        """Hosts that a scaling plan would switch on in quiet time, beside those that come up: for its least share, or for people."""
+        people = sum(host.session_count for host in self.snapshot.hosts if host.name in self.serving)
+        wanted = max(self.open_floor, -(-people * 100 // quiet.full_percent))
+        return max(-(-(wanted - self.capacity) // self.limit) - len(self.waking), 0)
 
     @cached_property
     def canary_serves(self) -> bool:
@@ -440,6 +513,8 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
         replaced=_total(view) - len(view.left),
         total=_total(view),
         users_to_move=sum(host.session_count for host in view.left),
+        quiet_until=view.quiet.ends if view.quiet is not None else None,
+        to_wake=tuple(sorted(view.to_wake)),
         to_judge=to_judge,
     )
 
@@ -775,9 +850,10 @@ def _empty_from(host: Host, view: View) -> datetime:
 
 
 def _is_reserve(host: Host, view: View) -> bool:
-    """Whether a drained host is worth keeping: other hosts died, the floor is broken, and this one could serve again."""
+    """Whether a drained host is worth keeping: other hosts died, the floor is broken, and this one could serve again, now or by day."""
     never_ours = tags.WAS_DRAINED in host.tags  # nobody here will open it
-    return not never_ours and view.capacity < view.floor and is_usable(host, view.policy, view.now)
+    could_serve = is_usable(host, view.policy, view.now) or (view.night is not None and is_asleep(host))
+    return not never_ours and view.missing > 0 and could_serve
 
 
 def _open_reserves(view: View) -> Iterable[Action]:
@@ -785,7 +861,7 @@ def _open_reserves(view: View) -> Iterable[Action]:
 
     Not once users were told that they are moved: whoever signed in to such a host would be moved a second time.
     """
-    missing = view.floor - view.capacity
+    missing = view.missing
     if missing <= 0 or view.has_more_to_come or any(_is_warned(host) for host in view.outdated):
         return
     for host in view.left:
@@ -799,8 +875,8 @@ def _open_reserves(view: View) -> Iterable[Action]:
 
 
 def _drain(view: View) -> Iterable[Action]:
-    """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing."""
-    spare, spare_potential, turns = view.capacity - view.floor, view.potential - view.floor, view.turns
+    """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing, now and for the day."""
+    spare, turns = _spare(view), view.turns
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
         if not host.registered or is_draining(host) or host in view.held_open:
             continue
@@ -810,11 +886,23 @@ def _drain(view: View) -> Iterable[Action]:
             turns -= 1
             yield Action(Kind.DRAIN, host.name, "it is outdated, and takes no new sessions as it is")
             continue
-        cost = view.limit if host.name in view.serving else 0
-        if (cost and cost > spare) or view.limit > spare_potential:
+        cost = _cost(host, view)
+        if any(slots and slots > left for slots, left in zip(cost, spare, strict=True)):
             continue
-        spare, spare_potential, turns = spare - cost, spare_potential - view.limit, turns - 1
+        spare, turns = tuple(left - slots for slots, left in zip(cost, spare, strict=True)), turns - 1
         yield Action(Kind.DRAIN, host.name, "it is outdated, and enough room is left without it")
+
+
+def _spare(view: View) -> tuple[int, ...]:
+    """Slots beyond the floor: of those that are open, of those at hand for the day, and of those that may be there again some time."""
+    at_hand = view.limit * len(view.at_hand)
+    return view.capacity - view.open_floor, at_hand - view.floor, view.potential - view.floor
+
+
+def _cost(host: Host, view: View) -> tuple[int, ...]:
+    """What of each is lost when the host drains."""
+    counts = host.name in view.serving, host.name in view.at_hand, True
+    return tuple(view.limit if count else 0 for count in counts)
 
 
 def _move_users(view: View) -> Iterable[Action]:
@@ -1054,7 +1142,7 @@ def _waiting_for_users(occupied: Sequence[Host], view: View) -> str:
 
 def _waiting_for_hosts(view: View) -> str:
     emptying = [host.name for host in view.left if is_draining(host)]
-    if emptying and view.capacity < view.floor:
+    if emptying and view.missing > 0:
         return f"hosts to serve again: the pool is below its capacity floor without our doing, and {_listed(emptying)} stay as a reserve"
     if emptying and view.may_take <= 0:
         return f"{_wave(view)}, before more outdated hosts go"
@@ -1062,8 +1150,18 @@ def _waiting_for_hosts(view: View) -> str:
         return f"{_listed(emptying)} to drain and settle"
     serving = [host.name for host in view.left if host.registered]
     if serving and view.canary_serves:
-        return f"more hosts to serve: {_listed(serving)} cannot drain without falling below the capacity floor"
+        return f"more hosts to serve: {_listed(serving)} cannot drain without falling below the capacity floor{_until_day(view)}"
     return _waiting_for_new_hosts(view)
+
+
+def _until_day(view: View) -> str:
+    """When those wake that are left asleep in quiet time."""
+    if view.night is None or not any(sleeps(host) for host in view.snapshot.hosts):
+        return ""
+    return (
+        f". The pool's quiet time lasts until {view.night.ends:%Y-%m-%d %H:%M} UTC; the hosts that its scaling plan has switched off are "
+        f"woken ahead of that{_at(view.night.wakes_at)}"
+    )
 
 
 def _waiting_for_new_hosts(view: View) -> str:
@@ -1106,7 +1204,8 @@ def _moments(view: View) -> Iterable[datetime]:
     policy = view.policy
     opens_at = next_opening(policy.windows, view.now) if view.has_windows else None
     starts_at = policy.scheduled_start if view.too_early else None
-    moments = (starts_at, view.retry_at, view.baked_at, view.closes_at, view.last_begin, opens_at)
+    wakes_at = view.night.wakes_at if view.night is not None else next_ramp_down(policy.schedules, view.now)
+    moments = (starts_at, view.retry_at, view.baked_at, view.closes_at, view.last_begin, opens_at, wakes_at)
     yield from (each for each in moments if each is not None)
     for host in view.good:
         since = awaited_since(host, view.target)
@@ -1163,6 +1262,8 @@ def _outdated_note(host: Host, view: View) -> Note:
         return Note(
             "held open", f"drained twice, the second time at {again}, and opened again by other hands: left as it is"
         )
+    if sleeps(host):
+        return Note("asleep", f"outdated; switched off by the scaling plan{_wakes(host, view)}")
     if host.allow_new_session:
         return _serving_note(view)
     if not is_empty(host):
@@ -1175,6 +1276,13 @@ def _outdated_note(host: Host, view: View) -> Note:
         return Note("emptying", "nobody on it; it stays until the open wave's new hosts serve")
     minutes = -(-_time_left(host, view).total_seconds() // 60)
     return Note("emptying", f"nobody on it; {minutes:.0f} minutes until it may go")
+
+
+def _wakes(host: Host, view: View) -> str:
+    """What becomes of a host that is off, for people."""
+    if host.name in view.to_wake:
+        return ", and being switched on"
+    return f", and woken ahead of its ramp-up{_at(view.night.wakes_at)}" if view.night is not None else ""
 
 
 def _serving_note(view: View) -> Note:

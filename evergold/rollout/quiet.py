@@ -1,12 +1,12 @@
 """Quiet time: when a pool's scaling plan would keep but a few of its hosts on, told from the plan's own schedules.
 
 Every function is pure. It is quiet from the ramp-down of a day to the next ramp-up, whatever day that is: on a day without a schedule a
-plan switches nothing on. Times are on the wall clock of the plan's zone, as maintenance windows are: one that the clocks jump over comes as much
-later, one that comes twice counts the first time.
+plan switches nothing on. Times are on the wall clock of the plan's zone, as those of maintenance windows are: one that the clocks jump
+over comes as much later, one that comes twice counts the first time.
 
-For a rollout it is over `AHEAD` before that ramp-up. Until then every host is on and heard of again, that serves in the day: a host takes 4
-to 10 minutes to come up (`estimate.Ranges.come_back`), one that Azure refuses to start is tried again every minute, and where one does not
-come at all there is time to put a drained one in its place. (Azure/FederalAVD's session host replacer looks ahead as far.)
+A rollout wakes what sleeps `AHEAD` of that ramp-up, and keeps to the floor of the day from then on. A host takes 4 to 10 minutes to come up
+(`estimate.Ranges.come_back`), one that Azure refuses to start is tried again every minute, and where one does not come at all there is time
+to put a drained one in its place before people come. (Azure/FederalAVD's session host replacer looks ahead as far.)
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,8 +41,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Quiet:
-    """A quiet time that goes on: when it is over for a rollout, and the shares of the schedule that it belongs to."""
+    """A quiet time that goes on: from when its sleepers are woken, when it ends, and the shares of the schedule that it belongs to."""
 
+    wakes_at: datetime
     ends: datetime
     least_percent: int
     full_percent: int
@@ -52,12 +53,12 @@ def quiet_at(schedules: Sequence[Schedule], now: datetime) -> Quiet | None:
     """The quiet time that goes on now; None where there is none."""
     turns = sorted(_turns(schedules, now))
     up_to_now = [(is_up, number) for at, is_up, number in turns if at <= now]
-    ends = min((at - AHEAD for at, is_up, _ in turns if is_up and at > now), default=now)
+    ends = min((at for at, is_up, _ in turns if is_up and at > now), default=None)
     # Where a ramp-down and a ramp-up come at the same moment the latter is sorted last, and counts.
     is_up, number = up_to_now[-1] if up_to_now else (True, 0)
-    if is_up or ends <= now:
+    if is_up or ends is None:
         return None
-    return Quiet(ends, schedules[number].least_percent, schedules[number].full_percent)
+    return Quiet(ends - AHEAD, ends, schedules[number].least_percent, schedules[number].full_percent)
 
 
 def next_ramp_down(schedules: Sequence[Schedule], now: datetime) -> datetime | None:

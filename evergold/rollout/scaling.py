@@ -2,8 +2,8 @@
 
 Autoscale overwrites drain mode and switches hosts off by its own rules, so it and a rollout would work against each other. The plan is
 switched off for this pool only (`scalingPlanEnabled` of its reference); the other pools that share it are not concerned. What it had
-switched off is switched on: nobody else would in the morning. A note in the pool's tags, written first, says that the plan was suspended
-here: so the next run puts back what a run that died has left.
+switched off is switched on when the planner says so, ahead of the plan's ramp-up: nobody else would in the morning. A note in the pool's
+tags, written first, says that the plan was suspended here: so the next run puts back what a run that died has left.
 
 A plan has no ETag, and its references are written as one list. Two rollouts that share a plan could undo each other's change: each reads
 back what it wrote, and looks again every few minutes.
@@ -14,6 +14,7 @@ suspends the plan. Source: learn.microsoft.com, "Autoscale scaling plans and exa
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from azure.mgmt.desktopvirtualization.models import ScalingPlan
 
@@ -23,8 +24,10 @@ from evergold.azure.desktops import short_name
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import same
 from evergold.rollout.act import Place
-from evergold.rollout.hosts import is_asleep, is_kept, wakes_anew
+from evergold.rollout.hosts import wakes_anew
 from evergold.rollout.model import Host, Snapshot
+from evergold.rollout.quiet import Schedule
+from evergold.rollout.schedules import schedules_of
 
 log = logging.getLogger("evergold.rollout")
 
@@ -45,23 +48,22 @@ async def exclusion_tag(place: Place) -> str:
     return ""
 
 
-async def suspend(place: Place) -> None:
-    """No scaling plan switches the pool's hosts. Done twice it changes nothing."""
-    for plan in await _plans(place):
+async def suspend(place: Place) -> tuple[Schedule, ...]:
+    """No scaling plan switches the pool's hosts. Done twice it changes nothing. Returns the schedules of the plan, if there is one."""
+    plans = await _plans(place)
+    for plan in plans:
         if _is_enabled(plan, place):
             await place.azure.desktops.update_host_pool_tags(
                 place.pool.resource_group, place.pool.name, {tags.SCALING: plan.id or ""}
             )
             await _set(place, plan, enabled=False)
             log.info("%s: the scaling plan %s is suspended for this pool", place.pool.name, plan.name)
+    return tuple(schedule for plan in plans for schedule in schedules_of(plan))
 
 
-async def wake(place: Place, snapshot: Snapshot) -> None:
-    """What the suspended plan had switched off is on its way to serving."""
-    if tags.SCALING not in snapshot.pool.tags:
-        return
-    asleep = [host for host in snapshot.hosts if is_asleep(host) and host.power == "deallocated" and not is_kept(host)]
-    await asyncio.gather(*(_start(place, host) for host in asleep))
+async def wake(place: Place, snapshot: Snapshot, names: Collection[str]) -> None:
+    """What the suspended plan had switched off, and the planner wants to be on, is on its way to serving."""
+    await asyncio.gather(*(_start(place, host) for host in snapshot.hosts if host.name in names))
 
 
 async def put_back(place: Place) -> None:

@@ -1,15 +1,16 @@
 """The planner's rules, one example each. Times are minutes before the tests' present; a host has ten session slots."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
 
 from evergold import tags
 from evergold.rollout.hosts import is_lower
-from evergold.rollout.model import Frozen, Host, Kind, Plan, Policy, Session, Snapshot, Target
+from evergold.rollout.model import Frozen, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, next_names, plan, pool_size, put_back, why_unfit
+from evergold.rollout.quiet import Schedule
 from evergold.rollout.windows import Window
 from tests.support.moments import EPOCH
 from tests.support.pools import (
@@ -414,7 +415,7 @@ def test_a_lost_host_drains_even_when_the_floor_is_broken() -> None:
 
 
 def test_a_host_that_was_woken_is_not_lost_for_having_been_silent_all_night() -> None:
-    awake = {"last_heartbeat": ago(600), "status": "Unavailable", "tagged": {tags.WOKEN_AT: stamp(3)}}
+    awake: dict[str, Any] = {"last_heartbeat": ago(600), "status": "Unavailable", "tagged": {tags.WOKEN_AT: stamp(3)}}
     hosts = (*FOUR_OLD[:2], old("c", **awake), old("d", **awake))
     assert told(decide(*hosts, serving("n")), Kind.DRAIN) == ["c"]  # as one that is unwell: four of five would be left
     too_long = {**awake, "tagged": {tags.WOKEN_AT: stamp(91)}}
@@ -462,6 +463,193 @@ def test_hosts_that_a_scaling_plan_switched_off_are_replaced_but_not_all_at_once
 def test_a_pool_without_a_session_limit_is_counted_in_hosts() -> None:
     unlimited = replace(look().pool, max_session_limit=0)
     assert told(decide(*FOUR_OLD, serving("n"), seen={"pool": unlimited}), Kind.DRAIN) == ["a"]
+
+
+# --- Quiet time ---------------------------------------------------------------------------------------------------------
+
+NIGHT = Schedule(frozenset(range(7)), time(7), time(18), 20, 90, "UTC")
+MORNING = replace(NIGHT, ramp_up=time(20, 30))  # so that the look-ahead begins now
+PLAN_OFF = Pool("/pools/pilot", LIMIT, "BreadthFirst", "Pooled", {tags.SCALING: "/plans/office-hours"})
+
+
+def asleep(name: str, **changes: Any) -> Host:
+    """An outdated host that the scaling plan has put into drain mode and switched off two hours ago."""
+    return replace(
+        old(name, **changes), power="deallocated", status="Shutdown", allow_new_session=False, last_heartbeat=ago(120)
+    )
+
+
+def awake(name: str, minutes: float, **changes: Any) -> Host:
+    """One that was woken so many minutes ago, and is not heard of yet."""
+    woken = replace(asleep(name, **changes), power="running", allow_new_session=True)
+    return replace(woken, tags={**woken.tags, tags.WOKEN_AT: stamp(minutes)})
+
+
+def by_plan(
+    *hosts: Host, schedule: Schedule = NIGHT, pool: Pool = PLAN_OFF, aim: dict[str, Any] | None = None, **policy: Any
+) -> Plan:
+    """The plan for a pool whose scaling plan is suspended."""
+    settings = Policy(**{"schedules": (schedule,), **policy})
+    return decide(*hosts, policy=settings, seen={"pool": pool}, **(aim or {}))
+
+
+FOUR_ASLEEP = (asleep("b"), asleep("c"), asleep("d"), asleep("e"))
+
+
+def test_what_the_scaling_plan_has_switched_off_is_left_so_until_its_ramp_up_is_near() -> None:
+    hosts = (old("a"), *FOUR_ASLEEP)
+    night = by_plan(*hosts)
+    assert night.to_wake == ()
+    assert night.quiet_until == EPOCH + timedelta(hours=11)
+    assert night.notes["b"].state == "asleep"
+    assert "at 2026-11-13 06:30 UTC" in night.notes["b"].reason
+    morning = by_plan(*hosts, schedule=MORNING)
+    assert morning.to_wake == ("b", "c", "d", "e")
+    assert "being switched on" in morning.notes["b"].reason
+
+
+def test_by_day_and_where_its_schedules_are_not_known_it_is_woken_at_once() -> None:
+    for schedules in ((), (replace(NIGHT, ramp_down=time(21)),)):
+        assert by_plan(old("a"), *FOUR_ASLEEP, schedules=schedules).to_wake == ("b", "c", "d", "e")
+
+
+def test_where_no_scaling_plan_is_suspended_nothing_is_woken_and_no_time_is_quiet() -> None:
+    result = by_plan(old("a"), *FOUR_ASLEEP, serving("n"), pool=replace(PLAN_OFF, tags={}))
+    assert (result.to_wake, result.quiet_until) == ((), None)
+    assert "a" not in told(result, Kind.DRAIN)
+
+
+def test_what_somebody_keeps_is_not_woken_and_is_no_room_for_the_day() -> None:
+    kept = [asleep(name, tagged={tags.KEEP: "yes"}) for name in ("d", "e")]
+    assert by_plan(old("a"), asleep("b"), asleep("c"), *kept, schedule=MORNING).to_wake == ("b", "c")
+    assert told(by_plan(old("a"), asleep("b"), asleep("c"), *kept, serving("n")), Kind.DRAIN) == []
+
+
+def test_in_quiet_time_the_slots_that_must_be_open_are_the_scaling_plans_share() -> None:
+    hosts = (old("a"), *FOUR_ASLEEP, serving("n"))
+    assert told(by_plan(*hosts), Kind.DRAIN) == ["a", "b"]
+    half = replace(NIGHT, least_percent=40)
+    assert told(by_plan(*hosts, schedule=half), Kind.DRAIN) == ["b", "c"]
+    assert told(by_plan(*hosts, schedule=MORNING), Kind.DRAIN) == ["b", "c"]
+
+
+def test_in_quiet_time_too_the_whole_floor_is_there_for_the_day_asleep_or_not() -> None:
+    hosts = (old("a"), *FOUR_ASLEEP, serving("n"))
+    assert told(by_plan(*hosts, floor_percent=100), Kind.DRAIN) == ["a"]
+    assert told(by_plan(*hosts[1:], aim={"size": 5}, floor_percent=100), Kind.DRAIN) == []
+
+
+def test_what_is_unwell_at_night_is_not_counted_upon_for_the_day() -> None:
+    unwell = old("a", users=1, status="Unavailable", last_heartbeat=ago(20))
+    hosts = (unwell, *FOUR_ASLEEP[:3], serving("n"), serving("o"))
+    assert told(by_plan(*hosts, aim={"size": 5}, floor_percent=100), Kind.DRAIN) == ["a"]
+    well = (old("a", users=1), *hosts[1:])
+    assert told(by_plan(*well, aim={"size": 5}, floor_percent=100), Kind.DRAIN) == ["b"]
+
+
+def test_however_small_the_plans_share_one_host_stays_open() -> None:
+    none = replace(NIGHT, least_percent=0)
+    assert told(
+        by_plan(old("a"), *FOUR_ASLEEP, schedule=none, floor_percent=50, strategy="in_place", surge=0), Kind.DRAIN
+    ) == ["b"]
+
+
+def test_the_plans_share_never_asks_for_more_than_the_floor() -> None:
+    hosts = (old("a"), old("b"), old("c"), old("d"), serving("n"))
+    all_day = replace(NIGHT, least_percent=100)
+    assert told(by_plan(*hosts, schedule=all_day, floor_percent=50), Kind.DRAIN) == ["a", "b", "c"]
+
+
+def test_at_night_as_many_are_woken_as_the_plan_would_wake_for_people() -> None:
+    busy = old("a", users=10)
+    assert by_plan(busy, *FOUR_ASLEEP).to_wake == ("b",)
+    assert by_plan(old("a", users=9), *FOUR_ASLEEP).to_wake == ()
+    assert by_plan(busy, awake("b", 3), *FOUR_ASLEEP[1:]).to_wake == ()
+    assert by_plan(busy, awake("b", 16), *FOUR_ASLEEP[1:]).to_wake == ("c",)
+    new_ones_first = asleep("z", tagged={tags.REPLACE: ""})
+    assert by_plan(busy, *FOUR_ASLEEP, new_ones_first, aim={"size": 5}).to_wake == ("z",)
+
+
+def test_at_night_as_many_are_woken_as_the_plans_share_lacks() -> None:
+    dead = old("a", last_heartbeat=ago(30))
+    assert by_plan(dead, *FOUR_ASLEEP).to_wake == ("b",)
+    assert by_plan(dead, *FOUR_ASLEEP, schedule=replace(NIGHT, least_percent=50)).to_wake == ("b", "c", "d")
+
+
+def test_new_hosts_are_woken_at_any_hour() -> None:
+    """An earlier run opened it, and the plan has switched it off since: what is off tells nothing of its version."""
+    new_one = replace(serving("n"), power="deallocated", status="Shutdown", allow_new_session=False)
+    assert by_plan(old("a"), *FOUR_ASLEEP, new_one).to_wake == ("n",)
+
+
+def test_what_sleeps_is_drained_and_goes_without_being_woken() -> None:
+    empty = replace(asleep("b"), tags=vacated("b").tags)
+    result = by_plan(old("a"), empty, *FOUR_ASLEEP[1:], serving("n"))
+    assert (told(result, Kind.REMOVE_FROM_POOL), result.to_wake) == (["b"], ())
+    gone = replace(empty, registered=False)
+    assert told(by_plan(old("a"), gone, *FOUR_ASLEEP[1:], serving("n")), Kind.MARK_RETIRED) == ["b"]
+
+
+def test_nobody_is_signed_out_while_hosts_sleep_that_will_take_people_by_day() -> None:
+    policy: dict[str, Any] = {"release_method": "immediate", "floor_percent": 80}
+    hosts = (drained("a", users=3), asleep("b"), asleep("c"), asleep("d"), serving("n"))
+    assert told(by_plan(*hosts, **policy), Kind.WARN) == []
+    four = [serving(name) for name in ("n", "o", "p", "q")]
+    assert told(by_plan(drained("a", users=3), *four, aim={"size": 4}, **policy), Kind.WARN) == ["a"]
+
+
+def test_at_night_a_drained_host_is_kept_and_opened_where_the_day_would_lack_it() -> None:
+    """Somebody has deleted a host that slept. Nothing else is coming: the wave waits."""
+    aim: dict[str, Any] = {"size": 5, "sign_in_seen": frozenset()}
+    enough = (old("a"), vacated("b"), asleep("c"), asleep("d"), serving("n"))
+    assert told(by_plan(*enough, aim=aim), Kind.REMOVE_FROM_POOL) == ["b"]
+    short = (old("a"), vacated("b"), asleep("c"), serving("n"))
+    result = by_plan(*short, aim=aim)
+    assert (told(result, Kind.REMOVE_FROM_POOL), told(result, Kind.UNDRAIN)) == ([], ["b"])
+    sleeping = replace(asleep("b"), tags=vacated("b").tags)
+    result = by_plan(old("a"), sleeping, asleep("c"), serving("n"), aim=aim)
+    assert (told(result, Kind.REMOVE_FROM_POOL), told(result, Kind.UNDRAIN)) == ([], ["b"])
+
+
+def test_in_the_morning_a_drained_host_is_opened_only_where_those_that_were_woken_do_not_come() -> None:
+    policy: dict[str, Any] = {"schedule": MORNING, "aim": {"size": 5, "sign_in_seen": frozenset()}}
+    at_first = by_plan(old("a"), vacated("b"), asleep("c"), asleep("d"), serving("n"), **policy)
+    assert (at_first.to_wake, at_first.actions) == (("c", "d"), ())
+    soon = by_plan(old("a"), vacated("b"), awake("c", 5), awake("d", 5), serving("n"), **policy)
+    assert soon.actions == ()
+    late = by_plan(old("a"), vacated("b"), old("c"), awake("d", 16), serving("n"), **policy)
+    assert told(late, Kind.UNDRAIN) == ["b"]
+
+
+def test_a_host_that_azure_will_not_start_is_not_on_its_way_for_ever() -> None:
+    policy: dict[str, Any] = {"schedule": MORNING, "aim": {"size": 5, "sign_in_seen": frozenset()}}
+    refused = replace(asleep("d"), tags={**asleep("d").tags, tags.WOKEN_AT: stamp(20)})
+    result = by_plan(old("a"), vacated("b"), old("c"), refused, serving("n"), **policy)
+    assert (result.to_wake, told(result, Kind.UNDRAIN)) == (("d",), ["b"])
+
+
+def test_in_place_a_floor_that_needs_every_host_is_refused_at_night_as_by_day() -> None:
+    result = by_plan(old("a"), *FOUR_ASLEEP, floor_percent=100, strategy="in_place", surge=0)
+    assert "below the capacity floor" in (result.halted or "")
+
+
+def test_what_waits_for_the_morning_says_so() -> None:
+    half = replace(NIGHT, least_percent=100)
+    aim: dict[str, Any] = {"size": 3, "sign_in_seen": frozenset()}
+    result = by_plan(old("a"), asleep("b"), serving("n"), schedule=half, floor_percent=100, aim=aim)
+    assert result.actions == ()
+    assert "cannot drain without falling below the capacity floor" in result.waiting_for
+    assert "until 2026-11-13 07:00 UTC" in result.waiting_for
+    assert "woken ahead of that, at 2026-11-13 06:30 UTC" in result.waiting_for
+
+
+def test_ramp_down_and_the_look_ahead_are_moments_at_which_time_alone_changes_the_answer() -> None:
+    hosts = (old("a"), old("b"), serving("n"))
+    aim = {"size": 3, "sign_in_seen": frozenset()}
+    waiting: dict[str, Any] = {"floor_percent": 100, "wave_bake_minutes": 10_000, "aim": aim}
+    by_day = by_plan(*hosts, schedule=replace(NIGHT, ramp_down=time(20, 20)), **waiting)
+    assert (by_day.actions, by_day.until) == ((), EPOCH + timedelta(minutes=20))
+    assert by_plan(*hosts, **waiting).until == EPOCH + timedelta(hours=10.5)
 
 
 # --- Vacating -----------------------------------------------------------------------------------------------------------
