@@ -1,19 +1,23 @@
 """Autoscale of Azure Virtual Desktop: scaling plans, and what they do to the hosts of the pools that they are enabled for.
 
-Every five minutes a plan looks at its pools, by the schedule of the day. From ramp-up to ramp-down every host is on and open. From ramp-
-down to the next ramp-up as many hosts stay on as the plan's minimum asks for; the others, once nobody is on them, are put into drain mode
-and deallocated. A plan overwrites drain mode. It leaves a machine alone that bears the plan's exclusion tag, whatever its value; such a
-machine counts as one that is on. Facts from the Azure Virtual Desktop documentation ("Autoscale scaling plans and example scenarios").
+Every five minutes a plan looks at its pools, by the schedule of the day, in its own time zone. From ramp-up to ramp-down every host is on
+and open. From ramp-down to the next ramp-up as many hosts stay on as the schedule's minimum asks for; the others, once nobody is on them,
+are put into drain mode and deallocated. A plan overwrites drain mode. It leaves a machine alone that bears the plan's exclusion tag,
+whatever its value; such a machine counts as one that is on. Facts from the Azure Virtual Desktop documentation ("Autoscale scaling plans
+and example scenarios").
 
-Assumed, because no source documents it: how often it looks; that ramp-up wants every host. Simplified: the plan's time zone is the
-scenario's, its capacity thresholds are not played, and nobody is signed out by it.
+Assumed, because no source documents it: how often it looks; that ramp-up wants every host; that over days without a schedule the night
+before them goes on. Simplified: a schedule's ramp-down comes after its ramp-up, its capacity thresholds are not played, and nobody is
+signed out by it.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
+
+from tzlocal.windows_tz import win_tz
 
 from simulator.kernel.arm import (
     ArmError,
@@ -69,13 +73,18 @@ class ScalingPlan:
         """The pools that it is assigned to."""
         return list(self.properties.get("hostPoolReferences") or [])
 
-    def share_at(self, local: datetime) -> int | None:
-        """The percentage of hosts that are to be on; None on a day without a schedule."""
-        for schedule in self.properties.get("schedules") or []:
-            if local.strftime("%A") in schedule.get("daysOfWeek", []):
-                day = _time(schedule["rampUpStartTime"]) <= local.time() < _time(schedule["rampDownStartTime"])
-                return 100 if day else int(schedule.get("rampDownMinimumHostsPct", 0))
-        return None
+    def share_at(self, now: datetime) -> int:
+        """The percentage of hosts that are to be on: 100 by day, and where it has no schedule at all."""
+        local = now.astimezone(zone_of(str(self.properties["timeZone"])))
+        schedules = self.properties.get("schedules") or []
+        for days_ago in range(8):
+            weekday = f"{local - timedelta(days=days_ago):%A}"
+            today = next((each for each in schedules if weekday in each.get("daysOfWeek", [])), None)
+            if today is None or (not days_ago and local.time() < _time(today["rampUpStartTime"])):
+                continue  # the night before goes on
+            by_day = not days_ago and local.time() < _time(today["rampDownStartTime"])
+            return 100 if by_day else int(today.get("rampDownMinimumHostsPct", 0))
+        return 100
 
 
 class Scaling:
@@ -116,8 +125,8 @@ class Scaling:
         return Reply(200, self._need(request).body())
 
     def _put(self, request: ArmRequest) -> Reply:
-        if not (request.body.get("properties") or {}).get("timeZone"):
-            raise ArmError(400, "400", "timeZone is required")
+        if zone_of((request.body.get("properties") or {}).get("timeZone") or "") is None:
+            raise ArmError(400, "400", "timeZone is required, by its Windows name")
         plan, status = self.plans.get(_id(request).lower()), 200
         if plan is None:
             plan, status = ScalingPlan(_id(request), request["plan"], request.body.get("location", "")), 201
@@ -146,12 +155,18 @@ class Scaling:
 
     # What plans do
 
-    def _look(self) -> None:
-        local = self._cloud.world.now.astimezone(ZoneInfo(self._cloud.scenario.time_zone))
+    def share_for(self, pool: Pool) -> int | None:
+        """The percentage of the pool's hosts that its plan would have on now, whether it is enabled or not; None where it has no plan."""
         for plan in self.plans.values():
-            share = plan.share_at(local)
+            if any(same(each.get("hostPoolArmPath"), pool.id) for each in plan.references):
+                return plan.share_at(self._cloud.world.now)
+        return None
+
+    def _look(self) -> None:
+        for plan in self.plans.values():
+            share = plan.share_at(self._cloud.world.now)
             for pool in self._cloud.desktop.pools.values():
-                if share is not None and plan.is_enabled_for(pool):
+                if plan.is_enabled_for(pool):
                     self._scale(pool, share, plan.properties.get("exclusionTag") or "")
         if self.plans:
             self._cloud.world.after(LOOKS_EVERY_S, self._look)
@@ -180,6 +195,12 @@ class Scaling:
     def _tags(self, host: SessionHost) -> Iterable[str]:
         machine = self._cloud.compute.find(host.vm)
         return machine.tags if machine is not None else ()
+
+
+def zone_of(windows_name: str) -> ZoneInfo | None:
+    """The time zone of a Windows name; None where there is none of that name. The names are Unicode's (CLDR), as tzlocal has them."""
+    known = win_tz.get(windows_name)
+    return ZoneInfo(known) if known else None
 
 
 def _id(request: ArmRequest) -> str:

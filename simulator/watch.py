@@ -6,13 +6,16 @@ number of what must always hold:
 
 | | what a caller may not do |
 | --- | --- |
-| I1 | take a host out of service, so that the pool falls below the scenario's floor |
+| I1 | take a host out of service, so that the pool falls below the scenario's floor; from its scaling plan's ramp-down to the next |
+| | ramp-up below the plan's share, or one host, and so that less than the floor is there to be woken for the day |
 | I2 | stop, delete or forget a host under somebody; sign somebody out without the scenario's notice, or without a free slot elsewhere |
 | I3 | sign somebody out twice within a day, or while a host of the same image as the one they lose still takes people |
 | I5 | touch a machine that was put under protection, or its record in the pool |
 | I6 | make a machine under a name that another had, unless such names are used again, or that the pool still lists for another |
 | I7 | change hosts of a resource group while another caller has a pool there, by the tag in which the scenario's promises say so |
 | I8 | open a host that was in drain mode before anybody came; `suspended` tells which hosts that were open are closed still |
+
+What is there for the day is open, or off and was shut by nobody but the plan: a caller who drains a host that sleeps takes it too.
 
 A caller knows of a host's death only once its heartbeat is too old, and reads may be a minute old. So a host counts as capacity for
 six minutes after it fell silent; but whoever shuts that very host may have known of it after four, and takes nothing. A slot counts
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from simulator.machines import Machine
 
 KNOWN_AFTER, KNOWN_AT_THE_EARLIEST = timedelta(minutes=6), timedelta(minutes=4)
+UP_WITHIN = timedelta(minutes=15)  # a host that was switched on is heard of by then
 RECENTLY = timedelta(minutes=2)
 BACK_WITHIN = timedelta(minutes=10)  # somebody who was signed out is expected back so soon, and needs a slot until then
 AGAIN_WITHIN = timedelta(days=1)
@@ -83,6 +87,8 @@ class Watch:
         self._touching: Touched | None = None
         self._pending: list[str] = []
         self._capacity: Mapping[str, int] = {}
+        self._at_hand: Mapping[str, int] = {}
+        self._shut: set[str] = set()  # vmIds of hosts that a caller has put into drain mode since
         self._at_first: dict[str, bool] = {}  # whether a host that was there at the start took people, by vmId
         self._opened: set[str] = set()  # vmIds of hosts that somebody has opened since
         self._names: dict[str, str] = {}  # the vmId that first had a name
@@ -109,7 +115,7 @@ class Watch:
 
     def _begins(self, news: Asked) -> None:
         self._asked, self._pending = news, []
-        self._capacity = self._capacities()
+        self._capacity, self._at_hand = self._capacities(), self._all_at_hand()
         touched = self._touching = self._touched(news.path)
         if touched is None:
             return
@@ -127,6 +133,7 @@ class Watch:
         if self._touching is not None and self._touching.host is not None and news.method == "DELETE":
             self._forgotten(self._touching.host)
         self._room_is_left()
+        self._room_is_there_for_the_day()
         self._note_lease(news.caller)
         self._asked = self._touching = None
 
@@ -184,13 +191,54 @@ class Watch:
     def _room_is_left(self) -> None:
         if self._touching is not None and self._touching.host and self._is_known_to_be_dead(self._touching.host):
             return  # whoever shuts it takes nothing
-        percent = self._cloud.scenario.promises.floor_percent
         for pool_id, after in self._capacities().items():
             pool = self._cloud.desktop.pools[pool_id.lower()]
-            floor = -(-pool.nominal_hosts * pool.max_sessions * percent // 100)
+            floor = self._floor_now(pool)
             before = self._capacity.get(pool_id, after)
             if after < before and after < floor:
                 self._break("I1", f"leaves {pool.name} {after} open slots of {before}, and {floor} is its floor")
+
+    def _floor(self, pool: Pool) -> int:
+        """What must be open by day, and be there at night."""
+        return -(-pool.nominal_hosts * pool.max_sessions * self._cloud.scenario.promises.floor_percent // 100)
+
+    def _floor_now(self, pool: Pool) -> int:
+        """What must be open now: while the pool's scaling plan would have few hosts on, no more than those, and one at least."""
+        share = self._cloud.scaling.share_for(pool)
+        if share is None:
+            return self._floor(pool)
+        return min(self._floor(pool), max(-(-pool.nominal_hosts * share // 100), 1) * pool.max_sessions)
+
+    def _all_at_hand(self) -> dict[str, int]:
+        """Slots that are open, or sleep until the morning, in pools that have a scaling plan."""
+        return {
+            pool.id: pool.max_sessions * sum(self._is_at_hand(host) for host in pool.hosts.values())
+            for pool in self._cloud.desktop.pools.values()
+            if self._cloud.scaling.share_for(pool) is not None
+        }
+
+    def _is_at_hand(self, host: SessionHost) -> bool:
+        machine = self._cloud.compute.find(host.vm)
+        served = self._at_first.get(host.vm_id) or host.vm_id in self._opened
+        if self._is_capacity(host) or machine is None or not served or host.vm_id in self._shut | self.protected:
+            return self._is_capacity(host)
+        booted = machine.booted_at if machine.is_running else None
+        just_up = booted is not None and self._world.now - booted < UP_WITHIN
+        return just_up or machine.power in ("deallocated", "deallocating", "starting")
+
+    def _room_is_there_for_the_day(self) -> None:
+        host = self._touching.host if self._touching is not None else None
+        machine = self._cloud.compute.find(host.vm) if host is not None else None
+        if host is not None and machine is not None and machine.is_running and self._is_known_to_be_dead(host):
+            return  # whoever shuts it takes nothing
+        for pool_id, after in self._all_at_hand().items():
+            pool = self._cloud.desktop.pools[pool_id.lower()]
+            before = self._at_hand.get(pool_id, after)
+            if after < before and after < self._floor(pool):
+                self._break(
+                    "I1",
+                    f"leaves {pool.name} {after} slots for the day of {before}, asleep or open, and {self._floor(pool)} is its floor",
+                )
 
     # I2 and I3
 
@@ -295,7 +343,9 @@ class Watch:
 
     def _opened_or_shut(self, host: SessionHost) -> None:
         if not host.allow_new_session:
+            self._shut.add(host.vm_id)
             return
+        self._shut.discard(host.vm_id)
         self._opened.add(host.vm_id)
         if self._at_first.get(host.vm_id) is False:
             self._break("I8", f"opens {host.name}, which was in drain mode before")

@@ -2,21 +2,23 @@
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from evergold import tags
 from evergold.rollout.engine import Tick, roll_out
+from simulator.scenario import HostPool, load
 from tests.support.rollouts import GROUP, ME, OLD, POOL, ignore, place, world
 from tests.support.scaling import TAG, assign_plan, is_enabled
-from tests.support.simulated import Killed, Simulated, simulated
+from tests.support.simulated import Killed, Simulated, simulated, small_image_set
 
 NIGHT = timedelta(hours=4).total_seconds()
 
 
-async def with_plan(world: Simulated, tag: str | None = TAG) -> None:
-    await assign_plan(world, str(place(world).pool_id), tag)
+async def with_plan(world: Simulated, tag: str | None = TAG, **changes: Any) -> None:
+    await assign_plan(world, str(place(world).pool_id), tag, **changes)
 
 
 async def until(world: Simulated, wall_clock: str) -> None:
@@ -25,6 +27,16 @@ async def until(world: Simulated, wall_clock: str) -> None:
     now = world.azure.clock.now().astimezone(zone)
     then = datetime.combine(now.date() + timedelta(days=now.time() >= wanted), wanted, zone)
     await world.azure.clock.sleep((then.astimezone(UTC) - now).total_seconds())
+
+
+def wall_clock(tick: Tick) -> time:
+    return tick.at.astimezone(ZoneInfo("Europe/Berlin")).time()
+
+
+def four_hosts() -> list[HostPool]:
+    """The small world's pool with four hosts, and nobody who works at night."""
+    (pool,) = load("small").host_pools
+    return [pool.model_copy(update={"hosts": 4, "late_workers": 0.0})]
 
 
 def powers(world: Simulated) -> dict[str, str]:
@@ -82,15 +94,71 @@ def test_a_rollout_suspends_the_plan_and_puts_it_back_when_it_is_done() -> None:
     simulated(body, **world())
 
 
-def test_a_rollout_at_night_wakes_what_the_plan_has_switched_off() -> None:
-    async def body(world: Simulated) -> None:
-        await with_plan(world)
-        await world.azure.clock.sleep(NIGHT)
-        last = await roll_out(place(world), ME, ignore)
-        assert (last.plan.replaced, last.plan.total) == (2, 2)
-        assert last.plan.capacity_percent == 100
+def test_a_rollout_at_night_lets_hosts_sleep_and_wakes_them_ahead_of_ramp_up() -> None:
+    """One of four is on at night, and the second wave begins after sunrise. The world's own watch has nothing against it at any moment."""
+    ticks: list[Tick] = []
 
-    simulated(body, **world())
+    async def body(world: Simulated) -> None:
+        await with_plan(world, least=25)
+        await until(world, "02:00")
+        await world.azure.desktops.list_session_hosts(GROUP, POOL)
+        slept = {name for name, power in powers(world).items() if power == "deallocated"}
+        assert len(slept) == 3
+
+        async def look(tick: Tick) -> None:
+            ticks.append(tick)
+
+        last = await roll_out(place(world), ME, look)
+        assert (last.plan.done, last.plan.replaced) == (True, 4)
+        assert world.cloud.watch.broken == []
+        for tick in ticks:
+            running = {h.name for h in tick.snapshot.hosts if h.registered and h.power in ("running", "starting")}
+            gone = {name for name, note in tick.plan.notes.items() if note.state in ("emptying", "removed", "retired")}
+            if wall_clock(tick) < time(6, 30):
+                assert not running & slept
+            elif wall_clock(tick) > time(6, 45):
+                assert slept - gone <= running | {h.name for h in tick.snapshot.hosts if not h.registered}
+            if wall_clock(tick) > time(6, 45):
+                assert tick.plan.capacity_percent >= 80
+        assert {"emptying", "asleep"} <= {note.state for tick in ticks for note in tick.plan.notes.values()}
+
+    simulated(body, small_image_set(rollout={"wave_bake_minutes": 240}), **world(host_pools=four_hosts()))
+    hours = {wall_clock(tick).hour: tick.plan.quiet_until is not None for tick in ticks}
+    assert (hours[2], hours[6], hours[7], hours[12]) == (True, True, False, False)
+
+
+def test_a_rollout_that_fits_into_the_night_wakes_nobody() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world, least=25)
+        await until(world, "02:00")
+        woken: set[str] = set()
+
+        async def look(tick: Tick) -> None:
+            woken.update(tick.plan.to_wake)
+
+        last = await roll_out(place(world), ME, look)
+        assert (last.plan.done, last.plan.replaced, woken) == (True, 4, set())
+        assert wall_clock(last) < time(6, 30)
+        assert world.cloud.watch.broken == []
+        assert tags.LOWEST_CAPACITY not in pool_tags(world)
+
+    simulated(body, small_image_set(rollout={"wave_bake_minutes": 5}), **world(host_pools=four_hosts()))
+
+
+def test_a_rollout_by_day_wakes_what_the_plan_had_off_at_once() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world, least=25)
+        await until(world, "06:50")  # before the plan itself wakes them
+        ticks: list[Tick] = []
+
+        async def look(tick: Tick) -> None:
+            ticks.append(tick)
+
+        await roll_out(place(world), ME, look)
+        assert len(ticks[0].plan.to_wake) >= 1
+        assert world.cloud.watch.broken == []
+
+    simulated(body, **world(host_pools=four_hosts()))
 
 
 def test_new_hosts_that_slept_between_two_runs_are_woken_and_have_not_failed() -> None:

@@ -1,5 +1,8 @@
 """What a caller may not do: each breach is seen at the instant that it is done, and what nobody did is nobody's breach."""
 
+from typing import Any
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from tests.simulator.test_compute import put
@@ -8,6 +11,7 @@ from tests.simulator.test_desktop import (
     GROUP,
     POOL,
     USER,
+    VERSION,
     a_world,
     call,
     host_of,
@@ -20,7 +24,9 @@ from tests.simulator.test_desktop import (
 )
 from tests.simulator.test_truth import DRAIN, MESSAGE
 from tests.support.caller import Caller
+from tests.support.scaling import properties_of
 
+COMPUTE: Any = {"api-version": "2024-07-01"}
 OPEN = {"properties": {"allowNewSession": True}}
 
 
@@ -58,6 +64,69 @@ def test_to_drain_below_the_floor_breaks_the_first_promise_even_for_a_moment() -
     call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
     call(world, "PATCH", "/sessionHosts/pil-001", OPEN)
     assert broken(world) == ["I1"]
+
+
+def with_a_plan(least: int, hour: int = 20) -> Caller:
+    """Five hosts whose scaling plan has had its way until that hour in Berlin, and is suspended now; by day is from seven to six."""
+    world = a_world(hosts=5)
+    properties = properties_of(pool_of(world).id, least=least)
+    path = world.path(GROUP, "Microsoft.DesktopVirtualization/scalingPlans/office-hours")
+    world.send("PUT", path, {"location": "westeurope", "properties": properties}, None, **VERSION)
+    now = world.cloud.world.now.astimezone(ZoneInfo("Europe/Berlin"))
+    world.wait((hour - now.hour) % 24 * 3600)
+    pool_of(world)
+    properties["hostPoolReferences"][0]["scalingPlanEnabled"] = False
+    world.send("PATCH", path, {"properties": properties}, None, **VERSION)
+    return world
+
+
+def wake(world: Caller, name: str) -> None:
+    """A caller opens a host that sleeps, switches it on, and waits until it serves."""
+    call(world, "PATCH", f"/sessionHosts/{name}", OPEN)
+    world.send("POST", vm_path(world, name, "/start"), None, None, **COMPUTE)
+    world.wait(900)
+    pool_of(world)
+
+
+def asleep(world: Caller) -> list[str]:
+    return [name for name in pool_of(world).hosts if machine_of(world, name).power == "deallocated"]
+
+
+def test_at_night_the_scaling_plans_share_is_the_floor_of_what_is_open() -> None:
+    world = with_a_plan(least=60)
+    assert asleep(world) == ["pil-004", "pil-005"]
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(world) == ["I1"]
+    smaller = with_a_plan(least=20)
+    assert asleep(smaller) == ["pil-002", "pil-003", "pil-004", "pil-005"]
+    wake(smaller, "pil-002")
+    call(smaller, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(smaller) == []
+
+
+def test_at_night_the_floor_of_the_day_is_there_to_be_woken() -> None:
+    world = with_a_plan(least=20)
+    call(world, "PATCH", "/sessionHosts/pil-002", DRAIN)
+    assert broken(world) == []
+    call(world, "PATCH", "/sessionHosts/pil-003", DRAIN)
+    assert broken(world) == ["I1"]
+    assert "12 slots for the day of 16, asleep or open, and 16 is its floor" in world.cloud.watch.broken[0]
+
+
+def test_the_last_open_host_is_not_taken_at_night_whatever_the_plan_says() -> None:
+    world = with_a_plan(least=0)
+    wake(world, "pil-001")
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(world) == ["I1"]
+
+
+def test_by_day_the_whole_floor_is_open_though_the_pool_has_a_plan() -> None:
+    world = with_a_plan(least=20, hour=10)
+    assert asleep(world) == []
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(world) == []
+    call(world, "PATCH", "/sessionHosts/pil-002", DRAIN)
+    assert set(broken(world)) == {"I1"}
 
 
 def test_a_host_that_dies_by_itself_is_nobodys_breach() -> None:

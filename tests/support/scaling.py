@@ -9,8 +9,8 @@ from tests.support.simulated import Simulated
 GROUP, PLAN, TAG = "rg-avd-pilot", "office-hours", "no-autoscale"
 
 
-def properties_of(pool_id: str, *, enabled: bool = True, tag: str | None = TAG) -> dict[str, Any]:
-    """Everybody's hosts from seven to six, half of them at night."""
+def properties_of(pool_id: str, *, enabled: bool = True, tag: str | None = TAG, least: int = 50) -> dict[str, Any]:
+    """Everybody's hosts from seven to six, half of them at night, or another share."""
     at = {
         name: {"hour": hour, "minute": 0}
         for name, hour in (("rampUp", 7), ("peak", 9), ("rampDown", 18), ("offPeak", 20))
@@ -19,7 +19,7 @@ def properties_of(pool_id: str, *, enabled: bool = True, tag: str | None = TAG) 
         "name": "every-day",
         "daysOfWeek": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
         **{f"{name}StartTime": moment for name, moment in at.items()},
-        "rampDownMinimumHostsPct": 50,
+        "rampDownMinimumHostsPct": least,
     }
     return {
         "timeZone": "W. Europe Standard Time",
@@ -30,9 +30,9 @@ def properties_of(pool_id: str, *, enabled: bool = True, tag: str | None = TAG) 
     }
 
 
-async def assign_plan(world: Simulated, pool_id: str, tag: str | None = TAG) -> None:
+async def assign_plan(world: Simulated, pool_id: str, tag: str | None = TAG, **changes: Any) -> None:
     """Makes a plan, and enables it for the pool."""
-    plan = ScalingPlan.from_dict({"location": "westeurope", "properties": properties_of(pool_id, tag=tag)})
+    plan = ScalingPlan.from_dict({"location": "westeurope", "properties": properties_of(pool_id, tag=tag, **changes)})
     await world.azure._desktops.scaling_plans.create(GROUP, PLAN, plan)  # the product makes none
 
 
