@@ -7,8 +7,7 @@ whatever its value; such a machine counts as one that is on. Facts from the Azur
 and example scenarios").
 
 Assumed, because no source documents it: how often it looks; that ramp-up wants every host; that over days without a schedule the night
-before them goes on. Simplified: a schedule's ramp-down comes after its ramp-up, its capacity thresholds are not played, and nobody is
-signed out by it.
+before them goes on. Simplified: capacity thresholds are not played, and nobody is signed out by it.
 """
 
 from collections.abc import Iterable
@@ -75,16 +74,20 @@ class ScalingPlan:
 
     def share_at(self, now: datetime) -> int:
         """The percentage of hosts that are to be on: 100 by day, and where it has no schedule at all."""
-        local = now.astimezone(zone_of(str(self.properties["timeZone"])))
-        schedules = self.properties.get("schedules") or []
-        for days_ago in range(8):
-            weekday = f"{local - timedelta(days=days_ago):%A}"
-            today = next((each for each in schedules if weekday in each.get("daysOfWeek", [])), None)
-            if today is None or (not days_ago and local.time() < _time(today["rampUpStartTime"])):
-                continue  # the night before goes on
-            by_day = not days_ago and local.time() < _time(today["rampDownStartTime"])
-            return 100 if by_day else int(today.get("rampDownMinimumHostsPct", 0))
-        return 100
+        local = now.astimezone(zone_of(str(self.properties["timeZone"]))).replace(tzinfo=None)
+        _, share = max((turn for turn in self._turns(local) if turn[0] <= local), default=(local, 100))
+        return share
+
+    def _turns(self, local: datetime) -> Iterable[tuple[datetime, int]]:
+        """When the share changed in the last days, and to what: on the wall clock, whatever was done to it meanwhile."""
+        for schedule in self.properties.get("schedules") or []:
+            up, down = _time(schedule["rampUpStartTime"]), _time(schedule["rampDownStartTime"])
+            for days_ago in range(9):
+                day = (local - timedelta(days=days_ago)).date()
+                if f"{day:%A}" in schedule.get("daysOfWeek", []):
+                    yield datetime.combine(day, up), 100
+                    ends = datetime.combine(day, down) + timedelta(days=down <= up)
+                    yield ends, int(schedule.get("rampDownMinimumHostsPct", 0))
 
 
 class Scaling:
@@ -130,9 +133,7 @@ class Scaling:
         plan, status = self.plans.get(_id(request).lower()), 200
         if plan is None:
             plan, status = ScalingPlan(_id(request), request["plan"], request.body.get("location", "")), 201
-            self.plans[plan.id.lower()] = plan
-            if len(self.plans) == 1:
-                self._cloud.world.after(LOOKS_EVERY_S, self._look)
+            self.add(plan)
         plan.properties, plan.tags = dict(request.body["properties"]), dict(request.body.get("tags") or {})
         body = plan.body()
         return Reply(status, body, {"location": body["id"]} if status == 201 else {})
@@ -155,6 +156,12 @@ class Scaling:
 
     # What plans do
 
+    def add(self, plan: ScalingPlan) -> None:
+        """A plan begins to see to its pools."""
+        self.plans[plan.id.lower()] = plan
+        if len(self.plans) == 1:
+            self._cloud.world.after(LOOKS_EVERY_S, self._look)
+
     def share_for(self, pool: Pool) -> int | None:
         """The percentage of the pool's hosts that its plan would have on now, whether it is enabled or not; None where it has no plan."""
         for plan in self.plans.values():
@@ -163,13 +170,17 @@ class Scaling:
         return None
 
     def _look(self) -> None:
+        self.look()
+        if self.plans:
+            self._cloud.world.after(LOOKS_EVERY_S, self._look)
+
+    def look(self) -> None:
+        """Every plan sees to its pools now."""
         for plan in self.plans.values():
             share = plan.share_at(self._cloud.world.now)
             for pool in self._cloud.desktop.pools.values():
                 if plan.is_enabled_for(pool):
                     self._scale(pool, share, plan.properties.get("exclusionTag") or "")
-        if self.plans:
-            self._cloud.world.after(LOOKS_EVERY_S, self._look)
 
     def _scale(self, pool: Pool, share: int, exclusion_tag: str) -> None:
         wanted = -(-len(pool.hosts) * share // 100)

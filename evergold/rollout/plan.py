@@ -1128,7 +1128,7 @@ def _waiting_for_users(occupied: Sequence[Host], view: View) -> str:
     if not view.all_drain:
         return (
             f"{users} to leave: not every outdated host can drain without falling below the capacity floor, and nobody is "
-            f"signed out before all of them do{'' if view.in_place else '; a larger max_surge would make room'}"
+            f"signed out before all of them do{'' if view.in_place else '; a larger max_surge would make room'}{_until_day(view)}"
         )
     if view.is_unlimited:
         return (
@@ -1155,12 +1155,14 @@ def _waiting_for_hosts(view: View) -> str:
 
 
 def _until_day(view: View) -> str:
-    """When those wake that are left asleep in quiet time."""
+    """Who sleeps of those that would be room, and when that ends."""
+    kept = [host.name for host in view.others if is_asleep(host) and is_kept(host)]
+    alone = f". {_listed(kept)} is switched off, and somebody keeps it: only a person may switch it on" if kept else ""
     if view.night is None or not any(sleeps(host) for host in view.snapshot.hosts):
-        return ""
+        return alone
     return (
-        f". The pool's quiet time lasts until {view.night.ends:%Y-%m-%d %H:%M} UTC; the hosts that its scaling plan has switched off are "
-        f"woken ahead of that{_at(view.night.wakes_at)}"
+        f"{alone}. The pool's quiet time lasts until {view.night.ends:%Y-%m-%d %H:%M} UTC; the hosts that its scaling plan has switched "
+        f"off are woken ahead of that{_at(view.night.wakes_at)}"
     )
 
 

@@ -29,17 +29,20 @@ from evergold.rollout.model import Target
 from simulator.cloud import Cloud
 from simulator.kernel.clock import LoopClock as WorldClock
 from simulator.machines import Machine
+from simulator.scaling import ScalingPlan
 from simulator.scenario import Client, Promises, Scenario, Subnet, Version, load
 from tests.storm.crowd import Crowd, Misfortune, Opener
 from tests.storm.weather import Climate, Weather
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.rollouts import QUICK
+from tests.support.scaling import PLAN, TAG, properties_of
 from tests.support.simulated import NETWORKS, SECRET_VARIABLE, Killed, Wire, environment_of, small_image_set
 
 NEW, REFRESH = "1.1.0", "office-1"
 RIVAL = Client(client_id="55555555-5555-4555-8555-555555555555", secret="simulated-secret")
 LONG_ONES = 10  # one storm of so many rages for an hour, over more hosts
 IN_PLACE = 0.15  # share of the storms in which hosts are replaced in place
+SCALING = 0.3  # ... in which the pool has a scaling plan, and it is night at first
 FAILURES_IN_CALM = 3
 CALM_WITHIN = timedelta(hours=8)  # after the last fault; a rollout that is not over by then does not end
 
@@ -70,6 +73,9 @@ class Plan:
     rival_after: float | None
     real_logs: bool
     openings: int  # how often somebody opens a host that the rollout has drained
+    night: tuple[int, int] | None = (
+        None  # the share of hosts that a scaling plan keeps on, and after how many minutes it ramps up
+    )
 
     @property
     def in_place(self) -> bool:
@@ -157,7 +163,12 @@ def plan_of(seed: int) -> Plan:
         # Of two hosts one goes first, so that half of them have to be enough.
         rollout |= {"strategy": "in_place", "capacity_floor_percent": 50}
         del rollout["max_surge"]
-    return replace(plan, rollout=rollout, openings=openings)
+    night = None
+    if hosts > 1 and dice.random() < SCALING:
+        night = dice.choice((0, 25, 50)), dice.choice((20, 60, 120, 240))
+    # A scaling plan opens what somebody had drained, by itself.
+    was_drained = 0 if night else plan.was_drained
+    return replace(plan, rollout=rollout, openings=openings, night=night, was_drained=was_drained)
 
 
 def run(seed: int) -> Outcome:
@@ -239,9 +250,26 @@ class _Storm:
         for host in shut:
             host.allow_new_session = False
         self.cloud.watch.populate()
+        self._fall_asleep()
         Crowd(self.cloud, self.pool, self.plan.people, self.plan.staying, self.until)
         Misfortune(self.cloud, self.pool, deaths=self.plan.deaths, mute=self.plan.mute, until=self.until)
         Opener(self.cloud, self.pool, {host.vm_id for host in shut}, times=self.plan.openings, until=self.until)
+
+    def _fall_asleep(self) -> None:
+        """The pool's scaling plan, if it has one, has switched its hosts off for the night."""
+        if self.plan.night is None:
+            return
+        least, minutes = self.plan.night
+        properties = properties_of(self.pool.id, least=least)
+        begun, morning = self.scenario.start - timedelta(hours=2), self.scenario.start + timedelta(minutes=minutes)
+        moments = {"rampDownStartTime": begun, "rampUpStartTime": morning}
+        properties["schedules"][0] |= {name: {"hour": at.hour, "minute": at.minute} for name, at in moments.items()}
+        plan = ScalingPlan(f"{self.pool.id.partition('/hostPools/')[0]}/scalingPlans/{PLAN}", PLAN, "westeurope")
+        plan.properties = properties | {"timeZone": "UTC"}
+        for vm_id in self.cloud.watch.protected:  # nobody else may wake what somebody keeps
+            self.first[vm_id].tags[TAG] = "Ada is debugging"
+        self.cloud.scaling.add(plan)
+        self.cloud.scaling.look()
 
     @property
     def image_set(self) -> ImageSet:
@@ -271,6 +299,9 @@ class _Storm:
         await asyncio.gather(*runs)
         ended_at = self.clock.now()
         await self.clock.sleep(300)
+        if self.plan.night is not None:  # what the plan has switched off in the meantime is on by day
+            morning = self.scenario.start + timedelta(minutes=self.plan.night[1] + 20)
+            await self.clock.sleep(max((morning - self.clock.now()).total_seconds(), 600))
         self.cloud.world.catch_up()
         return Outcome(
             self.plan,
@@ -338,6 +369,9 @@ class _Storm:
             yield "people were signed out, though release is opportunistic"
         if tags.LEASE in self.pool.tags:
             yield f"the lease {self.pool.tags[tags.LEASE]}"
+        for plan in self.cloud.scaling.plans.values():
+            if tags.SCALING in self.pool.tags or not plan.is_enabled_for(self.pool):
+                yield "the scaling plan is suspended"
         for name in self.cloud.watch.suspended():
             yield f"{name} in drain mode, which served before"
         machines = {machine.vm_id: machine for machine in self.cloud.compute.machines()}

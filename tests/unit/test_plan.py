@@ -493,6 +493,7 @@ def by_plan(
     return decide(*hosts, policy=settings, seen={"pool": pool}, **(aim or {}))
 
 
+IMMEDIATELY_BY_DAY: dict[str, Any] = {"release_method": "immediate", "schedules": ()}
 FOUR_ASLEEP = (asleep("b"), asleep("c"), asleep("d"), asleep("e"))
 
 
@@ -641,6 +642,14 @@ def test_what_waits_for_the_morning_says_so() -> None:
     assert "cannot drain without falling below the capacity floor" in result.waiting_for
     assert "until 2026-11-13 07:00 UTC" in result.waiting_for
     assert "woken ahead of that, at 2026-11-13 06:30 UTC" in result.waiting_for
+
+
+def test_what_waits_for_a_host_that_somebody_keeps_asleep_says_that_only_they_can_wake_it() -> None:
+    kept = asleep("b", tagged={tags.KEEP: "yes"})
+    aim = {"size": 3, "sign_in_seen": frozenset()}
+    for users in (0, 3):
+        result = by_plan(old("a", users=users), kept, serving("n"), floor_percent=100, aim=aim, **IMMEDIATELY_BY_DAY)
+        assert "b is switched off, and somebody keeps it: only a person may switch it on" in result.waiting_for
 
 
 def test_ramp_down_and_the_look_ahead_are_moments_at_which_time_alone_changes_the_answer() -> None:
