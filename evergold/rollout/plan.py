@@ -416,6 +416,11 @@ class View:
         others.sort(key=lambda name: (name in self.replaced_names, name.casefold()))
         return frozenset([*ours, *others[: self._lacking(self.night)]])
 
+    @property
+    def called(self) -> frozenset[str]:
+        """Names of hosts that are woken in the middle of the night because they are needed then and there."""
+        return self.to_wake | self.waking if self.night is not None else frozenset()
+
     def _lacking(self, quiet: Quiet) -> int:
         """Hosts that a scaling plan would switch on in quiet time, beside those that come up: for its least share, or for people."""
         people = sum(host.session_count for host in self.snapshot.hosts if host.name in self.serving)
@@ -876,9 +881,9 @@ def _open_reserves(view: View) -> Iterable[Action]:
 
 def _drain(view: View) -> Iterable[Action]:
     """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing, now and for the day."""
-    spare, turns = _spare(view), view.turns
+    spare, turns, called = _spare(view), view.turns, view.called
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
-        if not host.registered or is_draining(host) or host in view.held_open:
+        if not host.registered or is_draining(host) or host in view.held_open or host.name in called:
             continue
         if turns <= 0:
             break

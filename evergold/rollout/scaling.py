@@ -113,13 +113,13 @@ async def _set(place: Place, plan: ScalingPlan, *, enabled: bool) -> None:
 
 
 async def _start(place: Place, host: Host) -> None:
-    """A plan drains what it switches off, so it is opened too, unless the rollout drains it. Noted first: it has long been silent."""
+    """A plan drains what it switches off: it is opened too, if nobody else had drained it. Noted first: it has long been silent."""
     pool, name, now = place.pool, short_name(host.session_host_name or host.name), place.azure.clock.now()
     try:
         if wakes_anew(host, now):
             woken = {tags.WOKEN_AT: tags.format_time(now)}
             await place.azure.compute.update_vm_tags(place.hosts_group, host.name, woken)
-        if not host.allow_new_session and tags.DRAINED_AT not in host.tags:
+        if not host.allow_new_session and {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags):
             await place.azure.desktops.set_allow_new_session(pool.resource_group, pool.name, name, True)
         await place.azure.compute.begin_start(place.hosts_group, host.name)
         log.info("%s: switched on: its scaling plan, which had switched it off, is suspended", host.name)

@@ -19,6 +19,7 @@ from tests.support.pools import NEW_VERSION, OLD_VERSION, REFRESH
 
 RETURN = timedelta(minutes=10)  # users who were signed out are back by then
 BOOT = timedelta(minutes=10)
+UP_WITHIN = timedelta(minutes=15)  # a host that was switched on is up by then, or something is wrong with it
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Machine:
     proven_from: datetime | None = None  # since when it is checked and has not been seen unwell
     fate: str = "good"  # what becomes of a new one: good, stillborn, mute or faulty
     owner: str = ""  # in a personal pool
+    woken_at: datetime | None = None  # when the rollout switched it on
 
     @property
     def serves(self) -> bool:
@@ -94,7 +96,9 @@ class ModelPool:
         self.homeless: dict[str, datetime] = {}
         self.made = 0
         self.judged: frozenset[str] = frozenset()
-        self.was_drained = {machine.name for machine in machines if not machine.open}
+        # Where a scaling plan is suspended, what sleeps was shut by it.
+        self.has_plan = bool(policy.schedules)
+        self.was_drained = {m.name for m in machines if not m.open and not (self.has_plan and m.power == "deallocated")}
         self.noted: Frozen | None = None
         names = hosts_to_freeze(self.look(), self.target)
         self.frozen = {name: self.machines[name].vm_id for name in names}
@@ -132,7 +136,7 @@ class ModelPool:
         """What Azure shows; `missing` registrations are left out, as from a list that was cut short."""
         hosts = tuple(self._host(machine, machine.name not in missing) for machine in self.machines.values())
         kind = ("Persistent", "Personal") if self.personal else ("BreadthFirst", "Pooled")
-        pool = Pool("/pools/model", self.limit, *kind)
+        pool = Pool("/pools/model", self.limit, *kind, {tags.SCALING: "/plans/model"} if self.has_plan else {})
         in_time = all(host.last_heartbeat is None or host.last_heartbeat - self.clock <= CLOCK_SKEW for host in hosts)
         return Snapshot(self.clock, pool, hosts, complete=in_time, problem="" if in_time else "the clock is behind")
 
@@ -233,13 +237,43 @@ class ModelPool:
         """Slots for people who want to sign in now."""
         return self.limit * sum(1 for machine in self.machines.values() if machine.serves)
 
+    @property
+    def is_quiet(self) -> bool:
+        """The one quiet time that the tests use: ten hours from the beginning of each of their days."""
+        return self.has_plan and (self.clock - EPOCH) % timedelta(days=1) < timedelta(hours=10)
+
+    @property
+    def floor(self) -> int:
+        """Slots that must be open by day."""
+        return -(-self.size * self.limit * self.policy.floor_percent // 100)
+
+    @property
+    def floor_now(self) -> int:
+        """Slots that must be open now: in quiet time no more than one host's, and the share that the scaling plan keeps."""
+        if not self.is_quiet:
+            return self.floor
+        share = -(-self.size * self.policy.schedules[0].least_percent // 100)
+        return min(self.floor, self.limit * max(share, 1))
+
+    @property
+    def at_hand(self) -> int:
+        """Slots that are open, or will be once those are woken that the plan has switched off."""
+        return self.limit * sum(1 for machine in self.machines.values() if machine.serves or self._rests(machine))
+
+    def _rests(self, machine: Machine) -> bool:
+        just_up = machine.woken_at is not None and self.clock - machine.woken_at <= UP_WITHIN and machine.open
+        shut = not machine.open and (tags.DRAINED_AT in machine.tags or machine.name in self.was_drained)
+        off = machine.power in ("deallocating", "deallocated") and tags.KEEP not in machine.tags
+        return machine.registered and not shut and not _is_unproven(machine) and (off or just_up)
+
     # --- What the plan does, and what it may not do ---
 
     def apply(self, result: Plan, at_most: int | None = None) -> None:
         """Takes the plan's actions in order, as many as given (a crash), each checked against the truth."""
         self.waits_for, self.failures_before_plan = self.last_failure, self.failures
+        self._wake(result.to_wake)
         for action in result.actions[:at_most]:
-            before = self.capacity
+            before, at_hand = self.capacity, self.at_hand
             touched = self.machines.get(action.host)
             harmless = action.kind in (Kind.UNDRAIN, *CHECKS, Kind.ALLOW_SESSIONS, Kind.NOTE_UNWELL)
             drains_new = touched is not None and not self.is_frozen(touched) and action.kind is Kind.DRAIN
@@ -247,9 +281,40 @@ class ModelPool:
             assert not owned or harmless or drains_new, f"I5: {action} on a host that is somebody's own"
             touches_new = touched is None or not self.is_frozen(touched)
             self._do(action)
-            floor = -(-self.size * self.limit * self.policy.floor_percent // 100)
             unchecked = touches_new and action.kind == Kind.DRAIN
-            assert unchecked or self.capacity >= min(floor, before), f"I1: {action} took the pool below its floor"
+            assert unchecked or self.capacity >= min(self.floor_now, before), (
+                f"I1: {action} took the pool below its floor"
+            )
+            # By day nothing is asleep for long, and what is unwell then may be room again as well as what sleeps.
+            enough = self.at_hand >= min(self.floor, at_hand)
+            assert unchecked or not self.is_quiet or enough, f"I1: {action} took from the pool what it needs by day"
+
+    def _wake(self, names: tuple[str, ...]) -> None:
+        heard = [machine for machine in self.machines.values() if self.now - machine.heard <= timedelta(minutes=5)]
+        serving = [machine for machine in heard if machine.serves and not _is_unproven(machine)]
+        people = sum(len(machine.users) for machine in serving)
+        in_need = self.limit * len(serving) < max(self.floor_now, people)
+        for name in names:
+            machine = self.machines[name]
+            assert tags.KEEP not in machine.tags, f"I5: {name} is woken, and somebody keeps it"
+            assert machine.power == "deallocated", f"{name} is woken, and is {machine.power}"
+            deep_in_the_night = self.is_quiet and (self.clock - EPOCH) % timedelta(days=1) < timedelta(
+                hours=9, minutes=30
+            )
+            assert not deep_in_the_night or in_need or _is_new(machine), f"{name} is woken at night for nobody"
+            machine.tags[tags.WOKEN_AT] = tags.format_time(self.clock)
+            machine.power, machine.woken_at = "running", self.clock
+            machine.open = machine.open or not (tags.DRAINED_AT in machine.tags or machine.name in self.was_drained)
+
+    def fall_asleep(self, machine: Machine) -> None:
+        """A scaling plan switches it off, and shuts it."""
+        machine.power = "deallocated"
+        machine.open = machine.open and not self.has_plan
+
+    def wake_by_hand(self, machine: Machine) -> None:
+        """Somebody, or the scaling plan, switches it on; a plan opens what it wakes."""
+        if machine.power != "running":
+            machine.power, machine.open = "running", machine.open or self.has_plan
 
     def _do(self, action: Action) -> None:
         if action.kind == Kind.CREATE:
@@ -515,6 +580,16 @@ class ModelPool:
         machine.power = "deallocated"
         machine.tags.pop(tags.BACK)
         machine.tags |= {tags.FAILED: action.reason, tags.RETIRED_AT: tags.format_time(self.clock)}
+
+
+def _is_new(machine: Machine) -> bool:
+    """Whether the rollout made it, or brought it back."""
+    return not {tags.REFRESH, tags.BACK}.isdisjoint(machine.tags)
+
+
+def _is_unproven(machine: Machine) -> bool:
+    """Whether the broker may have opened it, though nobody has looked at it yet."""
+    return _is_new(machine) and tags.CHECKED_AT not in machine.tags
 
 
 def retained_machine(number: int, fate: str = "good") -> Machine:

@@ -577,6 +577,16 @@ def test_at_night_as_many_are_woken_as_the_plans_share_lacks() -> None:
     assert by_plan(dead, *FOUR_ASLEEP, schedule=replace(NIGHT, least_percent=50)).to_wake == ("b", "c", "d")
 
 
+def test_what_is_woken_at_night_because_it_is_needed_is_not_drained_meanwhile() -> None:
+    share = replace(NIGHT, least_percent=60)
+    hosts = (old("a"), *FOUR_ASLEEP)
+    in_place: dict[str, Any] = {"schedule": share, "floor_percent": 60, "strategy": "in_place", "surge": 0}
+    result = by_plan(*hosts, **in_place)
+    assert (result.to_wake, told(result, Kind.DRAIN)) == (("b", "c"), ["d"])
+    later = by_plan(old("a"), awake("b", 3), awake("c", 3), *FOUR_ASLEEP[2:], **in_place)
+    assert (later.to_wake, told(later, Kind.DRAIN)) == ((), ["d"])
+
+
 def test_new_hosts_are_woken_at_any_hour() -> None:
     """An earlier run opened it, and the plan has switched it off since: what is off tells nothing of its version."""
     new_one = replace(serving("n"), power="deallocated", status="Shutdown", allow_new_session=False)

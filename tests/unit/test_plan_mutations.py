@@ -173,6 +173,13 @@ MUTATIONS = [
         test_plan.test_at_night_as_many_are_woken_as_the_plan_would_wake_for_people,
     ),
     Mutation(
+        "I1 what is woken at night is not drained at once",
+        plan,
+        " or host.name in called",
+        "",
+        test_plan.test_what_is_woken_at_night_because_it_is_needed_is_not_drained_meanwhile,
+    ),
+    Mutation(
         "new hosts are woken at night",
         plan,
         "frozenset([*ours, *others",

@@ -7,7 +7,7 @@ checked against the truth by `tests/support/model_pool.py`. When it has had its 
 
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from evergold import tags
 from evergold.rollout.model import Kind, Plan, Policy, Snapshot
 from evergold.rollout.plan import plan
+from evergold.rollout.quiet import Schedule
 from evergold.rollout.windows import Window
 from tests.support.model_pool import Machine, ModelPool, old_machine, retained_machine
 from tests.support.moments import EPOCH
@@ -46,6 +47,14 @@ policies = st.builds(
     scheduled_start=st.just(EPOCH + timedelta(hours=2)),
     windows=st.sampled_from([(), (Window(frozenset(range(7)), EPOCH.time(), 240, "UTC"),)]),
 )
+QUIET = [
+    Schedule(frozenset(range(7)), time(6), EPOCH.time(), least, 100, "UTC") for least in (0, 20, 50)
+]  # from the beginning of each of the tests' days until ten hours later
+policies = st.builds(
+    lambda policy, schedules: replace(policy, schedules=schedules),
+    policies,
+    st.sampled_from([(), (), (), *((each,) for each in QUIET)]),
+)
 policies |= policies.map(lambda policy: replace(policy, strategy="in_place", surge=0))
 fates = st.lists(st.sampled_from(["good", "good", "good", "stillborn", "mute", "faulty"]), max_size=4)
 any_machine = st.integers(0, 20)
@@ -65,7 +74,8 @@ def run_to_the_end(pool: ModelPool) -> Plan:
 def check_the_end(pool: ModelPool, result: Plan) -> None:
     """What a rollout leaves behind: all replaced when it is done, all given back when it has halted."""
     if result.halted:
-        shut = [m.name for m in pool.of_pool_outdated() if not m.open and m.name not in pool.was_drained]
+        awake = [m for m in pool.of_pool_outdated() if not pool.has_plan or m.power == "running"]
+        shut = [m.name for m in awake if not m.open and m.name not in pool.was_drained]
         assert not shut, f"I8: the rollout halted and left {shut} in drain mode"
         return
     assert not pool.of_pool_outdated(), "it is done, and outdated hosts are in the pool"
@@ -93,6 +103,7 @@ class PoolLives(RuleBasedStateMachine):
         users=st.integers(0, 8),
         retained=st.one_of(st.none(), st.integers(0, 4)),
         personal=st.sampled_from([False, False, False, True]),
+        sleeping=st.integers(0, 4),
     )
     def begin(
         self,
@@ -105,13 +116,17 @@ class PoolLives(RuleBasedStateMachine):
         users: int,
         retained: int | None,
         personal: bool,
+        sleeping: int,
     ) -> None:
         """Two in every three are rollouts to a new version; the others go back to one that hosts are retained on."""
         machines = [
             old_machine(n, kept=kept and n == 0, is_open=not (drained and n == size - 1 and n > 0)) for n in range(size)
         ]
         machines += [retained_machine(n, fate) for n, fate in enumerate([*fates, *["good"] * 4][: retained or 0])]
-        personal = personal and policy.strategy == "in_place"
+        personal = personal and policy.strategy == "in_place" and not policy.schedules
+        for machine in machines[1 : 1 + sleeping if policy.schedules else 1]:
+            if machine.registered and tags.KEEP not in machine.tags:
+                machine.power, machine.open = "deallocated", False
         limit = 1 if personal else limit
         self.pool = ModelPool(machines, limit, policy, rollback=retained is not None, personal=personal)
         self.pool.next_fates = fates
@@ -178,12 +193,13 @@ class PoolLives(RuleBasedStateMachine):
     def a_scaling_plan_switches_an_empty_host_off(self, pick: int) -> None:
         machine = self._any(pick)
         if machine.registered and not machine.users:
-            machine.power = "deallocated"
+            self.pool.fall_asleep(machine)
 
     @rule(pick=any_machine)
     def a_scaling_plan_switches_a_host_on(self, pick: int) -> None:
-        if self._any(pick).registered:
-            self._any(pick).power = "running"
+        machine = self._any(pick)
+        if machine.registered and machine.power == "deallocated":
+            self.pool.wake_by_hand(machine)
 
     @rule(pick=any_machine)
     def another_tool_opens_a_host(self, pick: int) -> None:
@@ -284,8 +300,8 @@ class PoolLives(RuleBasedStateMachine):
             machine.alive = True
             while machine.users:
                 pool.sign_out(machine)
-            if machine.registered:
-                machine.power = "running"
+            if machine.registered and (not pool.has_plan or tags.KEEP in machine.tags):
+                pool.wake_by_hand(machine)  # the others are the rollout's to wake, in its time
         pool.pass_time(1)
         check_the_end(pool, run_to_the_end(pool))
 
