@@ -1,7 +1,8 @@
 """How long a rollout will take: the planner itself, run ahead on a small world of hosts that come up and users who leave.
 
 `estimate` is pure, and its seeds are fixed: the same look at the same time gives the same answer. It assumes that nothing fails, that
-nobody holds the rollout, and that hosts and users take as long as `Ranges` says. It is what the rules lead to, and no promise.
+nobody holds the rollout, and that hosts and users take as long as `Ranges` says. What a scaling plan has switched off sleeps and wakes as
+the planner says; where its schedules are not known it stays asleep. It is what the rules lead to, and no promise.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from random import Random
 from typing import Any
 
 from evergold import tags
-from evergold.rollout.hosts import is_empty, is_marked
+from evergold.rollout.hosts import is_asleep, is_empty, is_marked
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, why_unfit
 
@@ -30,7 +31,7 @@ class Ranges:
     Attributes:
         come_up: from a host's creation to `Available`; the agent's own update alone can take over 30 (learn.microsoft.com, "Azure Virtual
             Desktop Agent updates").
-        come_back: the same for a retained host, which is only switched on and registered again.
+        come_back: the same for a retained host, which is only switched on and registered again, and for one that a scaling plan had off.
         stay: how long a user who is not signed out stays at work yet.
 
     """
@@ -83,7 +84,7 @@ def run_ahead(
     if reason := why_unfit(snapshot, target, policy, now):
         yield Estimate(problem=reason)
         return
-    frozen, aim = _frozen(snapshot, target)
+    frozen, aim = _frozen(snapshot, target, has_plan=bool(policy.schedules))
     count = len(snapshot.hosts)
     step = timedelta(minutes=min(1 + count // 30, LONGEST_STEP_MINUTES))
     seeds = SEEDS[:1] if count > LARGE_POOL else SEEDS
@@ -147,18 +148,20 @@ class _World:
         return len(host.sessions) - len(left)
 
 
-def _frozen(snapshot: Snapshot, target: Target) -> tuple[Snapshot, Target]:
-    """The look as it will be once the rollout has begun; as it is, where it has."""
+def _frozen(snapshot: Snapshot, target: Target, *, has_plan: bool) -> tuple[Snapshot, Target]:
+    """The look as it will be once the rollout has begun, with the pool's scaling plan suspended; as it is, where it has."""
     if target.size > 0:
         return snapshot, replace(target, hold=None)
     names = set(hosts_to_freeze(snapshot, target))
     hosts = tuple(_mark(host, target) if host.name in names else host for host in snapshot.hosts)
-    return replace(snapshot, hosts=hosts), replace(target, size=pool_size(snapshot, target), hold=None)
+    noted = {tags.SCALING: "suspended"} if has_plan else {}
+    pool = replace(snapshot.pool, tags={**snapshot.pool.tags, **noted})
+    return replace(snapshot, hosts=hosts, pool=pool), replace(target, size=pool_size(snapshot, target), hold=None)
 
 
 def _mark(host: Host, target: Target) -> Host:
     marks = {tags.REPLACE: tags.frozen_value(target.refresh, host.vm_id)}
-    if not host.allow_new_session:
+    if not host.allow_new_session and not is_asleep(host):
         marks[tags.WAS_DRAINED] = target.refresh
     return replace(host, tags={**host.tags, **marks})
 
@@ -172,6 +175,8 @@ def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> Iter
         yield
         if decided.done:
             break
+        for name in decided.to_wake:
+            _wake(world, name)
         for action in decided.actions:
             ACTS[action.kind](world, action, target)
         vacated = tuple(action.host for action in decided.actions if action.kind is Kind.DELETE_OUTDATED)
@@ -191,7 +196,7 @@ def _run(world: _World, target: Target, policy: Policy, step: timedelta) -> Iter
 
 def _next(world: _World, decided: Plan, step: timedelta) -> datetime:
     """The next moment at which something happens, and a tick later at least."""
-    if decided.actions:
+    if decided.actions or decided.to_wake:
         return world.now + step
     coming = [*world.due.values(), *world.leaving.values(), *([decided.until] if decided.until else [])]
     return max(min(coming, default=world.now + HORIZON), world.now + step)
@@ -207,7 +212,8 @@ def _pass(world: _World) -> None:
                 provisioning_state="Succeeded",
                 registered=True,
                 status="Available",
-                allow_new_session=False,
+                # One that slept is in the pool already, and opened when it is woken; a new one is shut until it is checked.
+                allow_new_session=world.hosts[name].registered and world.hosts[name].allow_new_session,
                 last_heartbeat=world.now + ALWAYS,
             )
     over = {session for session, at in world.leaving.items() if at <= world.now}
@@ -217,6 +223,13 @@ def _pass(world: _World) -> None:
         world.without(host.name, over)
     for session in over:
         del world.leaving[session]
+
+
+def _wake(world: _World, name: str) -> None:
+    """A host that a scaling plan had switched off comes up, and takes new sessions unless the rollout drains it."""
+    is_open = tags.DRAINED_AT not in world.hosts[name].tags
+    world.change(name, {tags.WOKEN_AT: tags.format_time(world.now)}, power="running", allow_new_session=is_open)
+    world.due[name] = world.soon(world.ranges.come_back)
 
 
 _Act = Callable[[_World, Action, Target], None]

@@ -36,7 +36,8 @@ What holds for all of them:
 | --- | --- |
 | the first new host is the canary; nothing drains and no second is created until it serves | a bad image meets no user |
 | the surge bounds all hosts until they are off or gone, failed ones and those in creation too | quota, addresses and money are bounded |
-| a host drains only if the floor holds without it | users must find room |
+| a host drains only if the floor holds without it, now and by day | users must find room, in the morning too |
+| what a scaling plan has switched off sleeps on until shortly before the plan's ramp-up, unless it is needed | nights are for saving |
 | users are signed out only when every outdated host drains | nobody lands on a host from which they are moved again |
 | ... after the warning, and into slots that are free for them | nobody loses work or a desktop |
 | new hosts come, and outdated ones go, in waves: the next share begins when the one before serves | a fault meets few users |
@@ -60,6 +61,11 @@ The pool's load-balancing type changes nothing of this. Depth-first fills one ho
 over the emptier half; either sends nobody to a host that is full or in drain mode, so that slots are slots, whichever host they are on
 (learn.microsoft.com, "Host pool load balancing algorithms"). Without a limit there are none to count: by hosts the floor holds all the
 same, but nobody is signed out, since all could come back to one host. Depth-first they would.
+
+**Quiet time** is from the ramp-down of the pool's suspended scaling plan until `quiet.AHEAD` of its next ramp-up. What must be open then is
+the plan's least share, one host at least, and no more than the floor. The floor itself is kept by what is *at hand*: hosts that serve, that
+sleep, or that were woken a moment ago; so whatever happens at night, waking what sleeps is enough for the day. Hosts are woken then as the
+plan would wake them, for its share or for people, and new ones always. When it ends all are woken, and the floor is of what is open.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,6 +15,7 @@ from evergold.rollout.estimate import Estimate, run_ahead
 from evergold.rollout.hosts import is_kept, on_target
 from evergold.rollout.model import Host, Policy, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze
+from evergold.rollout.scaling import schedules_for
 
 LONGEST_LIST = 20  # hosts of a pool that are named one by one
 
@@ -83,6 +84,7 @@ async def preview_pool(
     target = target_of(azure, image_set, refresh, version, pool)
     place = await place_of(azure, image_set, pool, target, release_method or ring.release_method)
     snapshot = await watch_of(place).look()
+    place = place.quiet_by(await schedules_for(place, snapshot))
     for expected in run_ahead(snapshot, target, place.policy, snapshot.taken_at):
         if expected:
             return preview(ring.name, pool.name, snapshot, place.policy, target, expected)
@@ -151,7 +153,17 @@ def _hosts(each: Preview) -> str:
     alone = "; ".join(f"{name}: {why}" for name, why in each.left_alone[:LONGEST_LIST])
     table = "\n".join(["| order | host | on | users |", "| --- | --- | --- | --- |", *rows])
     note = f"\n\nLeft alone: {alone}." if alone else ""
-    return f"**{each.pool}**, the emptiest first as things are now:\n\n{table}{more}{note}"
+    return f"**{each.pool}**, the emptiest first as things are now:\n\n{table}{more}{note}{_night(each.policy)}"
+
+
+def _night(policy: Policy) -> str:
+    """What a pool's scaling plan has to do with it."""
+    if not policy.schedules:
+        return ""
+    return (
+        "\n\nIts scaling plan is suspended meanwhile. From ramp-down until half an hour before ramp-up what it has switched off stays "
+        "off, and its own least share of hosts is what stays open; the capacity named above is there for the day, asleep or not."
+    )
 
 
 def _why_left(host: Host, target: Target) -> str:

@@ -23,7 +23,7 @@ from evergold.azure import AzureFailure
 from evergold.azure.desktops import short_name
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import same
-from evergold.rollout.act import Place
+from evergold.rollout.act import Place, tag_host
 from evergold.rollout.hosts import wakes_anew
 from evergold.rollout.model import Host, Snapshot
 from evergold.rollout.quiet import Schedule
@@ -46,6 +46,13 @@ async def exclusion_tag(place: Place) -> str:
                 *(place.pool.name, plan.name),
             )
     return ""
+
+
+async def schedules_for(place: Place, snapshot: Snapshot) -> tuple[Schedule, ...]:
+    """The schedules by which a scaling plan looks after the pool, or did before a rollout suspended it; none where none does."""
+    suspended = snapshot.pool.tags.get(tags.SCALING)
+    plans = [plan for plan in await _plans(place) if _is_enabled(plan, place) or same(plan.id, suspended)]
+    return tuple(schedule for plan in plans for schedule in schedules_of(plan))
 
 
 async def suspend(place: Place) -> tuple[Schedule, ...]:
@@ -117,8 +124,7 @@ async def _start(place: Place, host: Host) -> None:
     pool, name, now = place.pool, short_name(host.session_host_name or host.name), place.azure.clock.now()
     try:
         if wakes_anew(host, now):
-            woken = {tags.WOKEN_AT: tags.format_time(now)}
-            await place.azure.compute.update_vm_tags(place.hosts_group, host.name, woken)
+            await tag_host(place, host, {tags.WOKEN_AT: tags.format_time(now)})
         if not host.allow_new_session and {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags):
             await place.azure.desktops.set_allow_new_session(pool.resource_group, pool.name, name, True)
         await place.azure.compute.begin_start(place.hosts_group, host.name)

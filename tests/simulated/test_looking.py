@@ -1,10 +1,13 @@
 """Looking without touching: what the fleet is, and what a rollout would do."""
 
+import asyncio
+
 from evergold import tags
 from evergold.rollout.engine import roll_out
 from evergold.rollout.fleet import PoolStatus, fleet
 from evergold.rollout.preview import describe_plan
 from tests.support.rollouts import GROUP, ME, NEW, OLD, ignore, place, world
+from tests.support.scaling import assign_plan, is_enabled
 from tests.support.simulated import Simulated, simulated, small_image_set
 
 
@@ -71,3 +74,20 @@ def test_a_plan_in_place_says_that_old_hosts_are_not_kept() -> None:
         assert "kept for" not in text
 
     simulated(body, small_image_set(rollout={"strategy": "in_place", "capacity_floor_percent": 50}), **world())
+
+
+def test_a_plan_says_what_the_pools_scaling_plan_has_to_do_with_it_before_the_rollout_and_while_it_is_suspended() -> (
+    None
+):
+    async def body(world: Simulated) -> None:
+        told = "Its scaling plan is suspended meanwhile."
+        assert told not in await describe_plan(world.azure, world.image_set, "office-1", NEW)
+        await assign_plan(world, str(place(world).pool_id))
+        assert told in await describe_plan(world.azure, world.image_set, "office-1", NEW)
+        rollout = asyncio.create_task(roll_out(place(world), ME, ignore))
+        while await is_enabled(world):
+            await world.azure.clock.sleep(60)
+        assert told in await describe_plan(world.azure, world.image_set, "office-1", NEW)
+        await rollout
+
+    simulated(body, **world())

@@ -1,12 +1,14 @@
 """A rollout run ahead: how long it takes, who goes in which order, and who is moved."""
 
 from dataclasses import replace
+from datetime import time
 from typing import Any
 
 import pytest
 
 from evergold.rollout.estimate import ACTS, Estimate, Ranges, estimate, run_ahead
 from evergold.rollout.model import Host, Kind, Policy, Snapshot
+from evergold.rollout.quiet import Schedule
 from evergold.rollout.windows import Window
 from tests.support.moments import EPOCH
 from tests.support.pools import host, look, old, target, way_back
@@ -106,3 +108,18 @@ def test_a_look_that_cannot_be_relied_on_gives_no_figure(seen: Snapshot) -> None
 
 def test_every_kind_of_action_has_its_effect() -> None:
     assert set(ACTS) == set(Kind)
+
+
+def test_hosts_that_a_scaling_plan_has_switched_off_are_drained_asleep_at_night_and_woken_for_the_day() -> None:
+    """Three of four sleep, and the floor needs three by day: at night they go one by one as new ones come, and none is woken."""
+    asleep = [host(f"s{n}", power="deallocated", status="Shutdown", allow_new_session=False) for n in range(3)]
+    hosts, days = (host("a"), *asleep), frozenset(range(7))
+    night = Schedule(days, time(7), time(18), 25, 100, "UTC")
+    policy = Policy(surge=1, waves=(100,), floor_percent=75, schedules=(night,))
+    by_night = expected(*hosts, policy=policy)
+    assert sorted(by_night.hosts) == ["a", "s0", "s1", "s2"]
+    assert by_night.high_minutes < 8 * 60
+    dawn = replace(night, ramp_up=time(20, 31))
+    by_day = expected(*hosts, policy=replace(policy, schedules=(dawn,)))
+    assert sorted(by_day.hosts) == ["a", "s0", "s1", "s2"]
+    assert by_day.problem == ""
