@@ -680,7 +680,11 @@ class RolloutPolicy(Part):
         default=1, description='Hosts above the pool\'s size: a number, or a share such as "20%".'
     )
     capacity_floor_percent: int = Field(
-        default=80, ge=0, le=100, description="Share of the pool's session capacity that stays available at all times."
+        default=80,
+        ge=0,
+        le=100,
+        description="Share of the pool's session capacity that stays available at all times. In a scaling plan's quiet time no more "
+        "than the plan's own least share has to be open, and the rest sleeps, to be woken before ramp-up.",
     )
     warn_minutes: Minutes = Field(default=5, description="From the warning to the sign-out.")
     warn_again_minutes: Minutes = Field(
