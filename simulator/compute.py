@@ -2,7 +2,8 @@
 
 A PUT answers 201 at once, and the machine runs when its operation has ended; what becomes of it is told to the other services as
 news. `If-None-Match: *` makes a PUT that never touches what is there; `If-Match` a change that overwrites nobody else's.
-Deleting a VM takes its network card and its OS disk along where they were made so (`deleteOption: Delete`).
+Deleting a VM takes its network card and its OS disk along where they were made so (`deleteOption: Delete`); for the card that can be
+changed later. A VM may be made with a card that is there.
 """
 
 import uuid
@@ -181,8 +182,7 @@ class Compute:
         dice = self.cloud.world.chance("vm", self._made)
         vm_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
         machine_id = resource_id(subscription, group, f"Microsoft.Compute/virtualMachines/{name}")
-        nic = resource_id(subscription, group, f"Microsoft.Network/networkInterfaces/{order.nic_name}")
-        self.cloud.network.join(order.subnet, nic, order.location, machine_id, dict(order.nic_tags))
+        nic = self._card_for(order, subscription, group, machine_id)
         disk = self._disk_for(order, subscription, group, name, machine_id, contents, dice.getrandbits(128))
         machine = Machine(
             subscription,
@@ -214,6 +214,13 @@ class Compute:
             }
         self._machines[machine.id.lower()] = machine
         return machine
+
+    def _card_for(self, order: Order, subscription: str, group: str, machine_id: str) -> str:
+        """The id of a new machine's network card: the one that it is to have, or one made for it."""
+        if order.card:
+            return self.cloud.network.attach(order.card, order.location, machine_id).id
+        made = resource_id(subscription, group, f"Microsoft.Network/networkInterfaces/{order.nic_name}")
+        return self.cloud.network.join(order.subnet, made, order.location, machine_id, dict(order.nic_tags)).id
 
     def _disk_for(
         self, order: Order, subscription: str, group: str, name: str, machine_id: str, contents: Contents, number: int
@@ -338,6 +345,7 @@ class Compute:
                 "Changing property 'imageReference' is not allowed.",
                 target="imageReference",
             )
+        _keep_card(request, machine)
         self._swap_disk(machine, storage.get("osDisk") or {})
         machine.tags = dict(request.body.get("tags") or {})
         return self._updating(request, machine)
@@ -362,6 +370,7 @@ class Compute:
         machine = self.need(request)
         self.refuse_if_leaving(machine, "PATCH")
         _check_match(request, machine)
+        _keep_card(request, machine)
         if "tags" in request.body:
             machine.tags = dict(request.body["tags"] or {})
         return self._updating(request, machine)
@@ -402,7 +411,7 @@ class Compute:
         del self._machines[machine.id.lower()]
         self.cloud.management.release(machine.location, machine.size)
         if machine.keeps_nic:
-            self.cloud.network.detach(machine.nic)
+            self.cloud.network.detach(machine.nic, failed=machine.failure is not None)
         else:
             self.cloud.network.leave(machine.nic)
         if machine.keeps_disk:
@@ -445,6 +454,22 @@ def _check_match(request: ArmRequest, machine: Machine) -> None:
     match = request.headers.get("if-match")
     if match and match not in ("*", machine.etag):
         raise ArmError(412, "PreconditionFailed", "The condition specified by the If-Match header was not met.")
+
+
+def _keep_card(request: ArmRequest, machine: Machine) -> None:
+    """What is to become of the machine's card, where the request says so; the machine cannot get another one here."""
+    profile = (request.body.get("properties") or {}).get("networkProfile") or {}
+    for card in profile.get("networkInterfaces") or []:
+        if not same(card.get("id"), machine.nic):
+            raise ArmError(
+                400,
+                "InvalidParameter",
+                f"The simulator does not change the network cards of a VM: '{machine.name}' has {machine.nic}.",
+                target="networkProfile",
+            )
+        option = (card.get("properties") or {}).get("deleteOption")
+        if option is not None:
+            machine.keeps_nic = option != "Delete"
 
 
 def _check_security(of_image: str, asked: str) -> None:

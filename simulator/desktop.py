@@ -347,6 +347,8 @@ class Desktop:
             {},
             self._long_ago(30),
         )
+        if given.static_addresses and (card := self._cloud.network.find(machine.nic)) is not None:
+            card.static = True
         host = self._register(pool, machine, "Available")
         host.status_since = host.beating_since = host.updated = self._long_ago(1)
         self._judge(host, machine)

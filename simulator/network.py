@@ -1,9 +1,18 @@
-"""Virtual networks, subnets and their security groups, to read; and the network cards of virtual machines, which go with their VM."""
+"""Virtual networks, subnets and their security groups, to read; and the network cards of virtual machines.
+
+A card that is made with its VM has a dynamic address. Somebody may have made it static since: the world says so of a pool's hosts
+(`static_addresses`). Whether a card goes with its VM is said on the VM's reference to it (`deleteOption`); one that is left keeps its
+address, and another VM may be made with it. What Azure refuses there was seen in others' reports: a card that a VM has already is
+"NicInUse" (pulumi/pulumi-azure#441, cloudfoundry/docs-bosh#155), and one whose VM could not be provisioned is reserved for that VM for
+three minutes, "NicReservedForAnotherVm" (rancher/machine#359, gardenlinux/gardenlinux#4133). Assumed: a card that is not there, or in
+another region, is an InvalidResourceReference, as a missing subnet is.
+"""
 
 import heapq
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,11 +33,12 @@ if TYPE_CHECKING:
     from simulator.cloud import Cloud
 
 RESERVED = 5  # addresses of every subnet that Azure keeps for itself
+RESERVED_FOR = timedelta(seconds=180)  # a card whose VM could not be provisioned
 
 
 @dataclass
 class Nic:
-    """A network card with one address."""
+    """A network card with one address. `reserved_for` is a VM that was to have it, and `reserved_until` how long it still may."""
 
     id: str
     name: str
@@ -38,6 +48,9 @@ class Nic:
     address: str
     vm: str | None
     tags: dict[str, str] = field(default_factory=dict)
+    static: bool = False
+    reserved_for: str = ""
+    reserved_until: datetime | None = None
 
     def body(self) -> Json:
         """The resource as a GET shows it."""
@@ -57,7 +70,7 @@ class Nic:
                         "properties": {
                             "provisioningState": "Succeeded",
                             "privateIPAddress": self.address,
-                            "privateIPAllocationMethod": "Dynamic",
+                            "privateIPAllocationMethod": "Static" if self.static else "Dynamic",
                             "subnet": {"id": self.subnet},
                             "primary": True,
                         },
@@ -189,9 +202,42 @@ class Network:
             if nic := subnet.nics.get(nic_id.lower()):
                 subnet.remove(nic)
 
-    def detach(self, nic_id: str) -> None:
-        """Leaves a card behind whose VM is gone."""
+    def attach(self, nic_id: str, location: str, vm: str) -> Nic:
+        """Gives a card that is there to a VM. Raises where there is none, or another VM has it or is to have it."""
+        nic = self.find(nic_id)
+        if nic is None or not same(nic.location, location):
+            raise ArmError(
+                400,
+                "InvalidResourceReference",
+                f"Resource {nic_id} referenced by resource {vm} was not found. Please make sure that the referenced resource exists, "
+                "and that both resources are in the same region.",
+            )
+        if nic.vm:
+            raise ArmError(
+                400,
+                "NicInUse",
+                f"Network Interface {nic.id} is used by existing resource {nic.vm}. In order to delete the network interface, it must be "
+                "dissociated from the resource. To learn more, see aka.ms/deletenic.",
+            )
+        if (
+            nic.reserved_until is not None
+            and self._cloud.world.now < nic.reserved_until
+            and not same(nic.reserved_for, vm)
+        ):
+            raise ArmError(
+                400,
+                "NicReservedForAnotherVm",
+                "Nic(s) in request is reserved for another Virtual Machine for 180 seconds. Please provide another nic(s) or retry after "
+                f"180 seconds. Reserved VM: {nic.reserved_for}",
+            )
+        nic.vm, nic.reserved_until = vm, None
+        return nic
+
+    def detach(self, nic_id: str, *, failed: bool = False) -> None:
+        """Leaves a card behind whose VM is gone; `failed` says that the VM had not been provisioned."""
         if nic := self.find(nic_id):
+            if failed:
+                nic.reserved_for, nic.reserved_until = nic.vm or "", self._cloud.world.now + RESERVED_FOR
             nic.vm = None
 
     def find(self, nic_id: str) -> Nic | None:

@@ -109,6 +109,7 @@ class HostPool(Part):
     image_version: str  # "gallery/definition/x.y.z"
     vm_size: str = "Standard_D4s_v5"
     subnet: str  # "network/name"
+    static_addresses: bool = False  # somebody has made its hosts' addresses static
     people: int = 20
     late_workers: float = Field(0.1, ge=0, le=1)  # share of the people who stay into the night
 

@@ -26,7 +26,7 @@ class Order:
     admin_password: str
     image: Json
     security_type: str
-    subnet: str
+    subnet: str  # of the card that is made with it; "" where it has one that is there
     nic_name: str
     disk_name: str | None
     disk_sku: str
@@ -40,6 +40,7 @@ class Order:
     plan: Json | None
     given: Json
     attached: str | None = None  # the id of an OS disk that is there already
+    card: str | None = None  # the id of a network card that is there already
 
 
 def order_of(request: ArmRequest) -> Order:
@@ -84,6 +85,7 @@ def order_of(request: ArmRequest) -> Order:
         plan=body.get("plan"),
         given=without_secrets(properties),
         attached=attached,
+        card=card.get("id"),
     )
 
 
@@ -149,8 +151,11 @@ def _check_administrator(os_profile: Json) -> None:
 
 
 def _card(properties: Json) -> tuple[Json, str]:
-    """The one network card that is made with the VM, and its subnet."""
+    """The VM's one network card: one that is there, or one that is made with it, and then its subnet."""
     profile = _part(properties, "networkProfile")
+    for card in profile.get("networkInterfaces") or []:
+        if card.get("id"):
+            return card, ""
     for card in profile.get("networkInterfaceConfigurations") or []:
         for address in (card.get("properties") or {}).get("ipConfigurations") or []:
             subnet = ((address.get("properties") or {}).get("subnet") or {}).get("id")
@@ -159,7 +164,7 @@ def _card(properties: Json) -> tuple[Json, str]:
     raise ArmError(
         400,
         "InvalidParameter",
-        "The simulator makes VMs with their network card inline: networkProfile.networkInterfaceConfigurations is required, with a "
-        "subnet.",
+        "The simulator makes VMs with one network card: networkProfile has to name it under networkInterfaces, or have it made under "
+        "networkInterfaceConfigurations, with a subnet.",
         target="networkProfile",
     )

@@ -198,6 +198,23 @@ async def make_a_machine(to: Clients) -> None:
     await finish(machines.begin_update(BUILD, "build", {"tags": {**TAGS, "more": "1"}}))
     image = {"id": to.id(IMAGES, "Microsoft.Compute/galleries/gal_evergold/images/office/versions/1.0.0")}
     await finish(machines.begin_create_or_update(HOSTS, "pil-101", order(to, "pil-101", image)))
+    await change_hands(to, image)
+
+
+async def change_hands(to: Clients, image: dict[str, Any]) -> None:
+    """A network card outlives its machine, and another is made with it."""
+    machines = to.compute.virtual_machines
+    first = order(to, "pil-102", image)
+    await finish(machines.begin_create_or_update(HOSTS, "pil-102", first))
+    kept = {"properties": {"primary": True, "deleteOption": "Detach"}}
+    card = {"id": to.id(HOSTS, "Microsoft.Network/networkInterfaces/pil-102-nic"), **kept}
+    profile = {"properties": {"networkProfile": {"networkInterfaces": [card]}}}
+    await finish(machines.begin_update(HOSTS, "pil-102", profile))
+    await finish(machines.begin_delete(HOSTS, "pil-102"))
+    second = order(to, "pil-103", image)
+    second["properties"] |= profile["properties"]
+    await finish(machines.begin_create_or_update(HOSTS, "pil-103", second))
+    await finish(machines.begin_delete(HOSTS, "pil-103"))
 
 
 async def run_things_on_it(to: Clients) -> None:

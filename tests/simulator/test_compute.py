@@ -6,7 +6,7 @@ import pytest
 
 from simulator.machines import Machine
 from simulator.news import MachineDeleted, MachineRunning, MachineStopped, MachineStopping
-from simulator.scenario import Durations, Quota
+from simulator.scenario import Durations, Quota, load
 from tests.support.caller import Answer, Caller
 
 GROUP = "rg-images-build"
@@ -386,6 +386,95 @@ def test_a_deleted_vm_takes_its_card_its_disk_and_its_cores_along() -> None:
     assert world.send("GET", world.path(GROUP, "Microsoft.Network/networkInterfaces/vm1-nic")).status_code == 404
     assert world.send("GET", usages(world)).json() == before
     assert world.send("DELETE", vm_path(world)).status_code == 204
+
+
+CARD = "Microsoft.Network/networkInterfaces/vm1-nic"
+
+
+def with_card(world: Caller, option: str) -> dict[str, Any]:
+    """A network profile that names the first VM's card, and what is to become of it."""
+    return {
+        "networkInterfaces": [{"id": world.path(GROUP, CARD), "properties": {"primary": True, "deleteOption": option}}]
+    }
+
+
+def address(world: Caller) -> tuple[str, str]:
+    """Of the first VM's card, and how it was given."""
+    (found,) = world.send("GET", world.path(GROUP, CARD)).json()["properties"]["ipConfigurations"]
+    return found["properties"]["privateIPAddress"], found["properties"]["privateIPAllocationMethod"]
+
+
+def left_by_its_vm(world: Caller) -> tuple[str, str]:
+    """The first VM is made and deleted again, its card stays; returns the card's address."""
+    running(world)
+    patched = world.send("PATCH", vm_path(world), {"properties": {"networkProfile": with_card(world, "Detach")}})
+    assert world.ended(patched)["status"] == "Succeeded"
+    before = address(world)
+    world.ended(world.send("DELETE", vm_path(world)))
+    return before
+
+
+def test_a_card_that_is_to_be_detached_outlives_its_vm_with_its_address_and_another_vm_is_made_with_it() -> None:
+    world = Caller()
+    before = left_by_its_vm(world)
+    assert "virtualMachine" not in world.send("GET", world.path(GROUP, CARD)).json()["properties"]
+    answer = put(world, "vm2", networkProfile=with_card(world, "Detach"))
+    assert world.ended(answer)["status"] == "Succeeded"
+    assert address(world) == before == ("10.10.0.4", "Dynamic")
+    second = world.send("GET", vm_path(world, "vm2")).json()["properties"]["networkProfile"]
+    assert second == with_card(world, "Detach")
+    assert world.send("GET", world.path(GROUP, CARD)).json()["properties"]["virtualMachine"]["id"] == vm_path(
+        world, "vm2"
+    )
+
+
+def test_a_card_goes_with_its_vm_where_that_is_said_later() -> None:
+    world = Caller()
+    left_by_its_vm(world)
+    world.ended(put(world, "vm2", networkProfile=with_card(world, "Detach")))
+    world.ended(
+        world.send("PATCH", vm_path(world, "vm2"), {"properties": {"networkProfile": with_card(world, "Delete")}})
+    )
+    world.ended(world.send("DELETE", vm_path(world, "vm2")))
+    assert world.send("GET", world.path(GROUP, CARD)).status_code == 404
+
+
+def test_no_two_vms_have_one_card() -> None:
+    world = Caller()
+    running(world)
+    answer = put(world, "vm2", networkProfile=with_card(world, "Detach"))
+    assert refusal(answer) == (400, "NicInUse")
+    assert vm_path(world) in answer.json()["error"]["message"]
+    assert world.cloud.compute.find(vm_path(world, "vm2")) is None
+
+
+def test_a_vm_is_not_made_with_a_card_that_is_not_there_or_in_another_region() -> None:
+    world = Caller()
+    assert refusal(put(world, "vm2", networkProfile=with_card(world, "Detach"))) == (400, "InvalidResourceReference")
+    left_by_its_vm(world)
+    card = world.cloud.network.find(world.path(GROUP, CARD))
+    assert card is not None
+    card.location = "northeurope"
+    assert refusal(put(world, "vm2", networkProfile=with_card(world, "Detach"))) == (400, "InvalidResourceReference")
+
+
+def test_the_card_of_a_vm_that_could_not_be_provisioned_is_reserved_for_it_for_three_minutes() -> None:
+    world = Caller(guest_failures={"create": "2:AllocationFailed"})
+    left_by_its_vm(world)
+    failed = put(world, networkProfile=with_card(world, "Detach"))
+    assert world.ended(failed)["status"] == "Failed"
+    world.ended(world.send("DELETE", vm_path(world)))
+    other = put(world, "vm2", networkProfile=with_card(world, "Detach"))
+    assert refusal(other) == (400, "NicReservedForAnotherVm")
+    world.wait(180)
+    assert put(world, "vm2", networkProfile=with_card(world, "Detach")).status_code == 201
+
+
+def test_a_pools_hosts_may_have_static_addresses() -> None:
+    world = Caller(host_pools=[load("small").host_pools[0].model_copy(update={"static_addresses": True})])
+    cards = world.send("GET", world.path("rg-avd-pilot", "Microsoft.Network/networkInterfaces")).json()["value"]
+    given = [each["properties"]["ipConfigurations"][0]["properties"]["privateIPAllocationMethod"] for each in cards]
+    assert given == ["Static", "Static"]
 
 
 def test_deleting_twice_never_touches_the_next_vm_of_that_name() -> None:
