@@ -60,6 +60,7 @@ FAILURES = "evergold-failures"  # "<refresh>|<names>": new hosts that failed and
 VACATED = (
     "evergold-vacated"  # "<refresh>|<names>": hosts that were deleted in place, and whose successors may not stand yet
 )
+CARD = "evergold-card-"  # with a host's name: "<refresh>|<name>" of the network card whose static address its successor is to have
 LAST_FAILURE = "evergold-last-failure"  # "<refresh>|<time>|<host>: <why>": the last of them
 SCALING = "evergold-scaling"  # the id of the scaling plan that a rollout has suspended for the pool
 LOWEST_CAPACITY = "evergold-lowest-capacity"  # "<refresh>|<percent>"

@@ -25,7 +25,8 @@ from evergold.images.customise import by_hand
 from evergold.images.manifest import difference
 from evergold.images.publish import Candidate, find_previous
 from evergold.images.refresh import Refresh
-from evergold.rollout.act import Deferred, Place, take_back
+from evergold.rollout.act import Place, take_back
+from evergold.rollout.deferred import Deferred
 from evergold.rollout.engine import Tick, ring_of, roll_out, watch_of
 from evergold.rollout.hosts import is_checked, is_new
 from evergold.rollout.model import Note, Snapshot

@@ -68,7 +68,7 @@ class PurchasePlan:
 
 @dataclass(frozen=True)
 class VmSpec:
-    """A Windows VM with one NIC and one OS disk, both of which go when it goes.
+    """A Windows VM with one OS disk and one NIC, both of which go when it goes; but for a NIC that is there already, which stays.
 
     Attributes:
         name: also its computer name, so at most 15 characters.
@@ -78,7 +78,8 @@ class VmSpec:
         automatic_updates: whether Windows installs updates by itself; off for a VM that an image is built in.
         identity: whether the VM gets a system-assigned identity, which joining Entra needs.
         license_type: None for images that bring their licence with them (servers).
-        tags: stand on the VM and on its NIC.
+        tags: stand on the VM, and on its NIC where that is made with it.
+        network_card: the id of a NIC that is there already, and keeps its address; "" has one made in the subnet.
 
     """
 
@@ -99,6 +100,7 @@ class VmSpec:
     license_type: str | None = "Windows_Client"
     identity: bool = True
     automatic_updates: bool = True
+    network_card: str = ""
 
 
 @dataclass(frozen=True)
@@ -411,6 +413,36 @@ class Compute:
             return False
         return True
 
+    async def begin_keep_network_cards(self, resource_group: str, name: str) -> None:
+        """Ask that the VM's NICs outlive it: `deleteOption: Detach` on each, and nothing else of it changed.
+
+        The caller sees at its next look whether it is so. A PATCH may change that of a VM that stands
+        (learn.microsoft.com/azure/virtual-machines/delete), and has to name all of them, since no part of a list can be patched
+        (learn.microsoft.com/previous-versions/azure/virtual-machines/put-calls-create-or-update).
+        """
+        what, label = "keep the network card of the virtual machine", f"{resource_group}/{name}"
+        vm = await self.get_vm(resource_group, name, instance_view=False)
+        profile = vm.properties.network_profile if vm is not None and vm.properties is not None else None
+        if vm is None or profile is None:
+            raise_failed(
+                what, label, "ResourceNotFound", "There is no such virtual machine, or it has no network card."
+            )
+        kept = [
+            _reference(each.id or "", primary=each.properties.primary if each.properties is not None else None)
+            for each in profile.network_interfaces or []
+        ]
+        wanted = models.VirtualMachineUpdate(
+            properties=models.VirtualMachineProperties(network_profile=models.NetworkProfile(network_interfaces=kept))
+        )
+        try:
+            with explaining(what, label):
+                await self._client.virtual_machines.begin_update(
+                    resource_group, name, wanted, polling=False, **_if_unchanged(vm.etag)
+                )
+        except AzureFailure as refused:
+            if refused.status != 412:  # somebody has changed it in between: it is looked at again
+                raise
+
     async def swap_os_disk(
         self, resource_group: str, name: str, disk_id: str, timeout_seconds: float = 1800
     ) -> models.VirtualMachine:
@@ -710,7 +742,7 @@ def merged(tags: Mapping[str, str] | None, set_tags: Mapping[str, str], remove: 
 
 
 def vm_body(spec: VmSpec) -> models.VirtualMachine:
-    """The request body for a VM with its NIC and disk inline."""
+    """The request body for a VM with its disk inline, and its NIC inline or by reference."""
     return models.VirtualMachine(
         location=spec.location,
         tags=dict(spec.tags),
@@ -782,6 +814,8 @@ def _os(spec: VmSpec) -> models.OSProfile:
 
 
 def _network(spec: VmSpec) -> models.NetworkProfile:
+    if spec.network_card:
+        return models.NetworkProfile(network_interfaces=[_reference(spec.network_card, primary=True)])
     address = models.VirtualMachineNetworkInterfaceIPConfiguration(
         name="ipconfig",
         properties=models.VirtualMachineNetworkInterfaceIPConfigurationProperties(
@@ -796,6 +830,12 @@ def _network(spec: VmSpec) -> models.NetworkProfile:
         ),
     )
     return models.NetworkProfile(network_api_version=NETWORK_API_VERSION, network_interface_configurations=[nic])
+
+
+def _reference(card_id: str, *, primary: bool | None) -> models.NetworkInterfaceReference:
+    """A NIC that outlives the VM."""
+    properties = models.NetworkInterfaceReferenceProperties(primary=primary, delete_option="Detach")
+    return models.NetworkInterfaceReference(id=card_id, properties=properties)
 
 
 def _security(spec: VmSpec) -> models.SecurityProfile:

@@ -201,6 +201,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("OperationPreempted",), "", True, "A newer write took this one's place: read the resource again, then retry."
     ),
+    # What Azure says of a network card that another VM has, and of one that a VM was to have which could not be provisioned: seen in
+    # pulumi/pulumi-azure#441, cloudfoundry/docs-bosh#155 and rancher/machine#359, gardenlinux/gardenlinux#4133.
+    Rule(
+        ("NicInUse", "NicReservedForAnotherVm"),
+        "",
+        True,
+        "Another machine has this network card, or was to have it: wait until that is gone, and three minutes more if it had failed.",
+    ),
     Rule(
         ("PreconditionFailed",),
         "",

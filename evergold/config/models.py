@@ -672,7 +672,8 @@ class RolloutPolicy(Part):
     strategy: Literal["surge", "in_place"] = Field(
         default="surge",
         description=(
-            "surge: new hosts first, old ones are kept for retain_days; in_place: an old host is deleted, and its successor has its name. "
+            "surge: new hosts first, old ones are kept for retain_days; in_place: an old host is deleted, and its successor has its name, "
+            "and its address where that is static. "
             "Personal pools: in_place, and only hosts that are nobody's."
         ),
     )

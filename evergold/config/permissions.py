@@ -110,10 +110,18 @@ PERMISSIONS: Final[tuple[Permission, ...]] = (
     ),
     Permission(f"{_COMPUTE}/snapshots/delete", "delete snapshots that nothing needs any more", _BUILD),
     # Network cards are part of their machine
-    Permission(f"{_NETWORKS}/networkInterfaces/read", "find what a machine left behind", _MACHINES),
+    Permission(
+        f"{_NETWORKS}/networkInterfaces/read",
+        "find what a machine left behind, and see whether its address is static",
+        _MACHINES,
+    ),
     Permission(f"{_NETWORKS}/networkInterfaces/write", "create a machine's network card", _MACHINES),
     Permission(f"{_NETWORKS}/networkInterfaces/delete", "delete network cards with their machines", _MACHINES),
-    Permission(f"{_NETWORKS}/networkInterfaces/join/action", "attach the card to its machine", _MACHINES),
+    Permission(
+        f"{_NETWORKS}/networkInterfaces/join/action",
+        "attach the card to its machine, and one with a static address to the next",
+        _MACHINES,
+    ),
     Permission(f"{_NETWORKS}/virtualNetworks/subnets/read", "count free addresses", _NETWORK),
     Permission(f"{_NETWORKS}/virtualNetworks/read", "see whether the build's network is isolated", _NETWORK),
     Permission(f"{_NETWORKS}/networkSecurityGroups/read", "see what the build's subnet lets in", _NETWORK),

@@ -19,7 +19,9 @@ from evergold.azure.desktops import short_name
 from evergold.azure.ids import ResourceId, same
 from evergold.config.models import ImageSet, Pool
 from evergold.images.guest import StepFailure
+from evergold.rollout.addresses import MOST_TAGS, card_tag, card_to_keep, used_tags, with_address
 from evergold.rollout.arrive import bring_back_host, host_spec
+from evergold.rollout.deferred import Deferred
 from evergold.rollout.devices import forget_devices
 from evergold.rollout.hosts import is_empty, is_marked, was_reopened
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
@@ -55,10 +57,6 @@ PAST = (
     ),
     *(tags.RETIRED_AT, tags.RETAIN_UNTIL, tags.WARNED_USERS, tags.MOVED_USERS),
 )
-
-
-class Deferred(Exception):  # noqa: N818  (it is no error: the world has moved on, and the next plan takes that in)
-    """An action that was not done because things are no longer as they were when it was planned."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,9 @@ async def create(place: Place, action: Action) -> None:
     spec = host_spec(place.azure, place.image_set, place.pool, action.host, target.image_version_id, target.refresh)
     spec = replace(spec, tags={**spec.tags, **excluded}, plan=place.purchase_plan)
     try:
-        made = await place.azure.compute.begin_create_vm(spec)
+        made = await with_address(
+            place, action.host, lambda card: place.azure.compute.begin_create_vm(replace(spec, network_card=card))
+        )
     except AzureFailure as failure:
         if failure.code not in PASSING:
             raise
@@ -307,45 +307,57 @@ async def mark_retired(place: Place, host: Host, action: Action) -> None:
 
 
 async def delete_outdated(place: Place, host: Host, action: Action) -> None:
-    """Deletes an outdated host with its disk, network card and devices. Its name is noted on the pool first: that outlives it."""
+    """Deletes an outdated host with its disk and devices, and its network card unless its address is static.
+
+    Its name, and the card that stays, are noted on the pool first: that outlives it.
+    """
     now = await _frozen_vm_tags(place, host)
     if tags.EMPTY_SINCE not in now:
         raise Deferred(f"{host.name}: it is not noted as empty any more")
     name = host.session_host_name or host.name
     if await place.azure.desktops.get_session_host(place.pool.resource_group, place.pool.name, name) is not None:
         raise Deferred(f"{host.name}: the broker still knows it")
-    await _note_vacant(place, host.name)
+    await _note_vacant(place, host.name, await card_to_keep(place, host.name))
     await forget_devices(place.azure, host.vm_resource_id)
     await place.azure.compute.begin_delete_vm(place.hosts_group, host.name)
     log.info("%s: deleted: %s", host.name, action.reason)
 
 
-async def _note_vacant(place: Place, name: str) -> None:
-    """Notes that the name is to be borne by a successor. Names that one bears already are left out: a tag holds but some fifteen."""
+async def _note_vacant(place: Place, name: str, card: str) -> None:
+    """Notes that the name is to be borne by a successor, and with which network card, if it leaves one.
+
+    Names that one bears already are left out: a tag holds but some fifteen, and a pool but fifty tags.
+    """
     refresh, pool = place.target.refresh, place.pool
     async with place.counting:
         seen = await place.azure.desktops.get_host_pool(pool.resource_group, pool.name)
-        noted = tags.of_refresh((seen.tags or {}).get(tags.VACATED), refresh) if seen is not None else None
-        before = noted.split(",") if noted else []
-        if name in before:
+        names = tags.of_refresh((seen.tags or {}).get(tags.VACATED), refresh) if seen is not None else None
+        before = names.split(",") if names else []
+        waiting = card_tag(refresh, name, card)
+        if name in before and waiting.items() <= ((seen.tags if seen is not None else None) or {}).items():
             return
-        vms = {each: await place.azure.compute.get_vm(place.hosts_group, each) for each in before}
-        open_yet = [each for each, vm in vms.items() if vm is None or (vm.tags or {}).get(tags.REFRESH) != refresh]
+        vms = {each: await place.azure.compute.get_vm(place.hosts_group, each) for each in before if each != name}
+        borne = [each for each, vm in vms.items() if vm is not None and (vm.tags or {}).get(tags.REFRESH) == refresh]
+        open_yet = [each for each in before if each not in borne and each != name]
         value = f"{refresh}|{','.join([*open_yet, name])}"
-        if len(value) > TAG_VALUE_LENGTH:
+        used = used_tags(seen, borne)
+        tags_then = len((seen.tags if seen is not None else None) or {}) - len(used)
+        if len(value) > TAG_VALUE_LENGTH or (card and tags_then > MOST_TAGS):
             raise Deferred(
                 f"{name}: {len(open_yet)} names wait for their successors, and there is no room to note more"
             )
-        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, {tags.VACATED: value})
+        values = {tags.VACATED: value, **waiting}
+        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, values, used)
 
 
 async def delete_failed(place: Place, host: Host, action: Action) -> None:
-    """Removes a new host that did not come up, counting it first: the count and the name outlive the host.
+    """Removes a new host that did not come up, counting it first: the count, the name and a card with a static address outlive the host.
 
     The VM stays as long as its session host object cannot be removed.
     """
     await _refuse_users(place, host)
-    number = await _count_failure(place, host.name, action.reason)
+    card = await card_to_keep(place, host.name)
+    number = await _count_failure(place, host.name, action.reason, card)
     pool = place.pool
     if host.registered:
         await place.azure.desktops.delete_session_host(pool.resource_group, pool.name, _registered(host))
@@ -354,8 +366,8 @@ async def delete_failed(place: Place, host: Host, action: Action) -> None:
     log.warning("%s: deleted, failure number %d of this rollout: %s", host.name, number, action.reason)
 
 
-async def take_back(place: Place, host: Host) -> None:
-    """Deletes a new host of a version that was rejected, with its devices. Raises Deferred where somebody may be on it, or keeps it."""
+async def take_back(place: Place, host: Host, why: str = "its version was rejected") -> None:
+    """Deletes a new host that is not wanted, with its devices. Raises Deferred where somebody may be on it, or keeps it."""
     vm = await place.azure.compute.get_vm(place.hosts_group, host.name)
     if vm is not None and (vm.properties is None or vm.properties.vm_id != host.vm_id):
         raise Deferred(f"{host.name}: another VM has that name now")
@@ -366,7 +378,7 @@ async def take_back(place: Place, host: Host) -> None:
         await place.azure.desktops.delete_session_host(place.pool.resource_group, place.pool.name, _registered(host))
     await forget_devices(place.azure, host.vm_resource_id)
     await place.azure.compute.delete_vm(place.hosts_group, host.name)
-    log.info("%s: deleted, its version was rejected", host.name)
+    log.info("%s: deleted: %s", host.name, why)
 
 
 async def start(place: Place, host: Host, action: Action) -> None:
@@ -423,19 +435,23 @@ async def count_taken(place: Place, host: Host) -> None:
     log.warning("%s: deleted by other hands, which counts as failure number %d of this rollout", host.name, number)
 
 
-async def _count_failure(place: Place, name: str, reason: str) -> int:
-    """Notes a failed host on the pool, which outlives it; returns how many there were in this rollout, each name counted once."""
+async def _count_failure(place: Place, name: str, reason: str, card: str = "") -> int:
+    """Notes a failed host on the pool, which outlives it, and the network card that it leaves to another, if it leaves one.
+
+    Returns how many there were in this rollout, each name counted once.
+    """
     refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool
     async with place.counting:
         seen = await place.azure.desktops.get_host_pool(pool.resource_group, pool.name)
-        noted_names = tags.of_refresh((seen.tags or {}).get(tags.FAILURES), refresh) if seen is not None else None
-        before = noted_names.split(",") if noted_names else []
+        names = tags.of_refresh((seen.tags or {}).get(tags.FAILURES), refresh) if seen is not None else None
+        before = names.split(",") if names else []
         spent = before if name in before else [*before, name]
-        noted = {
+        values = {
             tags.FAILURES: f"{refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH],
             tags.LAST_FAILURE: f"{refresh}|{now}|{name}: {reason}"[:TAG_VALUE_LENGTH],
+            **card_tag(refresh, name, card),
         }
-        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, noted)
+        await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, values)
     return len(spent)
 
 

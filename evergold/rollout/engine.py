@@ -21,12 +21,14 @@ from evergold.images.guest import StepFailure
 from evergold.images.refresh import definition_of
 from evergold.rollout import frozen as frozen_set
 from evergold.rollout import lease, scaling
-from evergold.rollout.act import TAG_VALUE_LENGTH, Deferred, Place, act, count_taken, marks_of, tag_host
+from evergold.rollout.act import TAG_VALUE_LENGTH, Place, act, count_taken, marks_of, tag_host
+from evergold.rollout.addresses import forget_used, free_cards
 from evergold.rollout.arrive import advance_host
 from evergold.rollout.beside import Beside, beside
+from evergold.rollout.deferred import Deferred
 from evergold.rollout.hands import Hands
 from evergold.rollout.hosts import is_asleep, is_back, is_new, why_failed
-from evergold.rollout.in_place import why_not_in_place
+from evergold.rollout.in_place import clear_canary, why_not_in_place
 from evergold.rollout.lease import Holding
 from evergold.rollout.model import CHECKS, Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
@@ -168,8 +170,12 @@ async def _begin(place: Place, holding: Holding) -> Place:
         return place.aiming_at(replace(target, size=size))
     size = pool_size(snapshot, target)
     names = hosts_to_freeze(snapshot, target)
-    if place.policy.strategy == "in_place" and (reason := await why_not_in_place(place, names)):
-        raise RolloutHalted(reason)
+    if place.policy.strategy == "in_place":
+        reason, keeps_addresses = await why_not_in_place(place, names)
+        if reason:
+            raise RolloutHalted(reason)
+        if keeps_addresses:
+            await holding.do(partial(clear_canary, place, snapshot))
     frozen = [host for host in snapshot.hosts if host.name in names]
     noted = frozen_set.noted(target.refresh, frozen)
     for host in frozen:
@@ -286,10 +292,11 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         tick = Tick(clock.now(), snapshot, decided, done, hands.told)
         await report(tick)
         if decided.done and was_done:
+            await holding.do(partial(forget_used, place))
             return tick
         was_done = decided.done
         if decided.halted and not decided.actions:
-            raise RolloutHalted(decided.halted)
+            raise RolloutHalted(f"{decided.halted} {await free_cards(place)}".rstrip())
         await clock.sleep(CONFIRM_AFTER_S if was_done else pause_s(tick))
 
 
@@ -456,6 +463,8 @@ async def _put_back(place: Place) -> None:
         hosts = {host.name: host for host in snapshot.hosts}
         actions = put_back(snapshot, place.target) if snapshot.complete else ()
         await asyncio.gather(*(_try(place, hosts.get(action.host), action) for action in actions))
+        if free := await free_cards(place):
+            log.warning("%s: %s", place.pool.name, free)
     except AzureFailure as failure:
         log.error(
             "%s: drain mode could not be put back on the hosts that this rollout drained: %s Start the rollout again, or set it by hand.",

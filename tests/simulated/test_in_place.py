@@ -1,13 +1,21 @@
 """Hosts replaced in place, under their names, in the small world of two: whole, after each death, and where it is refused."""
 
+import asyncio
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 import pytest
 
 from evergold import tags
+from evergold.azure import AzureFailure
 from evergold.rollout.engine import RolloutHalted, Tick, roll_out
+from simulator.kernel.faults import Fault
+from simulator.network import Nic
+from simulator.news import MachineDeleted
 from simulator.scenario import load
 from simulator.session_hosts import Pool
 from tests.support.rollouts import ME, NEW, OLD, ignore, place, world
@@ -139,3 +147,257 @@ def test_a_host_of_which_something_would_stay_behind_is_refused_before_anything_
         assert not any(tags.REPLACE in machine.tags for machine in world.cloud.compute.machines())
 
     run(body)
+
+
+# Static addresses
+
+
+def static(**changes: Any) -> dict[str, Any]:
+    """The pool's hosts have static addresses, on cards that would go with them; nobody is on them."""
+    pool = load("small").host_pools[0]
+    return {"host_pools": [pool.model_copy(update={"static_addresses": True, "people": 0, **changes})]}
+
+
+def cards(world: Simulated) -> dict[str, tuple[str, str, bool]]:
+    """Every network card: its address, the VM that has it, and whether it is static."""
+    return {
+        nic.name: (nic.address, (nic.vm or "").rpartition("/")[2], nic.static) for nic in world.cloud.network.nics()
+    }
+
+
+def noted_cards(world: Simulated) -> dict[str, str]:
+    """What the pool's tags say of cards that wait for hosts."""
+    (pool,) = world.cloud.desktop.pools.values()
+    return {name: value for name, value in pool.tags.items() if name.startswith(tags.CARD)}
+
+
+BOTH = {"pil-001-nic": ("10.20.0.4", "pil-001", True), "pil-002-nic": ("10.20.0.5", "pil-002", True)}
+
+
+def assert_addresses_kept(world: Simulated) -> None:
+    """Each host is replaced, and its successor has its name, its card and its address; no card is lost, and none is doubled."""
+    assert_replaced(world)
+    assert cards(world) == BOTH
+    assert all(machine.keeps_nic for machine in world.cloud.compute.machines())
+    assert noted_cards(world) == {}
+
+
+@pytest.mark.parametrize("first", range(0, EVERY_WRITE, 1 if SOAK else EVERY_WRITE))
+def test_a_static_address_is_kept_whenever_the_run_dies(first: int) -> None:
+    async def writes(world: Simulated) -> int:
+        assert cards(world) == BOTH
+        last = await rolled_out(world)
+        assert (last.plan.done, last.plan.replaced, last.plan.total) == (True, 2, 2)
+        assert_addresses_kept(world)
+        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+
+    async def killed(world: Simulated, after: int) -> None:
+        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
+        with pytest.raises(Killed):
+            await rolled_out(world)
+        world.wire.dead = False
+        await rolled_out(world)
+        assert_addresses_kept(world)
+
+    for after in range(1 + (first + FIRST) % EVERY_WRITE, run(writes, **static()) + 1, EVERY_WRITE):
+        run(partial(killed, after=after), **static())
+
+
+def test_the_next_rollout_takes_hosts_whose_cards_stay_and_keeps_their_addresses_again() -> None:
+    async def body(world: Simulated) -> None:
+        await rolled_out(world)
+        await roll_out(place(world, "office-1-back", OLD, rollback=True), ME, ignore)
+        assert_replaced(world, OLD)
+        assert cards(world) == BOTH
+
+    run(body, **static())
+
+
+def test_only_the_cards_with_static_addresses_are_kept() -> None:
+    async def body(world: Simulated) -> None:
+        first, second = world.cloud.network.nics()
+        second.static = False
+        await rolled_out(world)
+        assert_replaced(world)
+        kept = {machine.name: machine.keeps_nic for machine in world.cloud.compute.machines()}
+        assert kept == {"pil-001": True, "pil-002": False}
+        assert cards(world)["pil-001-nic"] == (first.address, "pil-001", True)
+
+    run(body, **static())
+
+
+@pytest.mark.parametrize("why", ["1:AllocationFailed", "1:OSProvisioningClientError"])
+def test_the_host_that_is_tried_after_one_that_failed_has_the_address_of_the_one_that_went(why: str) -> None:
+    async def body(world: Simulated) -> None:
+        await rolled_out(world)
+        machines = world.cloud.compute.machines()
+        assert all(machine.image_reference["id"].endswith(NEW) for machine in machines)
+        assert len({machine.name for machine in machines} & {"pil-001", "pil-002"}) == 1
+        (failed,) = {"pil-001", "pil-002"} - {machine.name for machine in machines}
+        found = cards(world)
+        assert found.keys() == BOTH.keys()
+        assert {address for address, _, _ in found.values()} == {"10.20.0.4", "10.20.0.5"}
+        assert found[f"{failed}-nic"][1] == "pil-003"
+        assert noted_cards(world) == {}
+
+    run(body, **static(), guest_failures={"create": why})
+
+
+def test_whenever_the_run_dies_the_card_of_a_host_that_failed_goes_to_the_next() -> None:
+    async def writes(world: Simulated) -> int:
+        await rolled_out(world)
+        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+
+    async def killed(world: Simulated, after: int) -> None:
+        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
+        with pytest.raises(Killed):
+            await rolled_out(world)
+        world.wire.dead = False
+        await rolled_out(world)
+        found = cards(world)
+        assert found.keys() == BOTH.keys()
+        assert {vm for _, vm, _ in found.values()} == {machine.name for machine in world.cloud.compute.machines()}
+        assert len(world.cloud.compute.machines()) == 2
+
+    failing = {**static(), "guest_failures": {"create": "1:OSProvisioningClientError"}}
+    for after in range(1 if SOAK else 18, run(writes, **failing) + 1, 1 if SOAK else 9):
+        run(partial(killed, after=after), **failing)
+
+
+def test_a_rollout_that_halts_says_which_cards_are_kept_for_which_hosts_and_gives_them_away_when_it_goes_on() -> None:
+    no_room = Fault(method="PUT", path="virtualMachines/[^/]+$", status=409, code="AllocationFailed")
+
+    async def body(world: Simulated) -> None:
+        strict = replace(world, image_set=small_image_set(rollout={**IN_PLACE, "failure_budget": 0}))
+        with pytest.raises(RolloutHalted, match="Azure has no room for it") as halted:
+            await rolled_out(strict)
+        (left,) = (nic for nic in world.cloud.network.nics() if nic.vm is None)
+        host = left.name.removesuffix("-nic")
+        assert f"wait for the hosts that are to have them: {left.name} ({left.address}, of {host})" in str(halted.value)
+        await rolled_out(world)
+        found = cards(world)
+        assert found == {**BOTH, left.name: (left.address, "pil-003", True)}
+        assert noted_cards(world) == {}
+
+    run(body, **static(), faults=[no_room])
+
+
+def when_a_card_is_left(world: Simulated, do: Callable[[Nic], None]) -> None:
+    """Somebody does something to the first card that an outdated host leaves behind."""
+    done: list[str] = []
+
+    def left(_: MachineDeleted) -> None:
+        for nic in world.cloud.network.nics():
+            if nic.vm is None and not done:
+                done.append(nic.id)
+                do(nic)
+
+    world.cloud.world.listen(MachineDeleted, left)
+
+
+def test_a_card_that_somebody_gives_to_another_machine_is_waited_for_and_nobody_fights_over_it() -> None:
+    async def body(world: Simulated) -> None:
+        freed: list[datetime] = []
+
+        def take(nic: Nic) -> None:
+            nic.vm = "theirs"
+            world.cloud.world.after(1800, partial(give_back, nic))
+
+        def give_back(nic: Nic) -> None:
+            nic.vm = None
+            freed.append(world.cloud.world.now)
+
+        when_a_card_is_left(world, take)
+        last = await rolled_out(world)
+        assert freed
+        assert last.at > freed[0]
+        assert_addresses_kept(world)
+
+    run(body, **static())
+
+
+def test_a_card_that_somebody_deletes_stops_the_rollout_which_says_what_to_do_and_goes_on_after_that() -> None:
+    async def body(world: Simulated) -> None:
+        when_a_card_is_left(world, lambda nic: world.cloud.network.leave(nic.id))
+        told = r"was deleted by somebody.*Make a network card of that name.*or remove the tag evergold-card-pil-00"
+        with pytest.raises(AzureFailure, match=told):
+            await rolled_out(world)
+        (tag,) = noted_cards(world)
+        (pool,) = world.cloud.desktop.pools.values()
+        del pool.tags[tag]
+        await rolled_out(world)
+        assert_replaced(world)
+
+    run(body, **static())
+
+
+def test_the_canary_beside_the_pool_goes_before_the_first_host_so_that_every_address_has_a_host() -> None:
+    async def body(world: Simulated) -> None:
+        await roll_out(place(world, canary_only=True), ME, ignore)
+        assert cards(world) == {**BOTH, "pil-003-nic": ("10.20.0.6", "pil-003", False)}
+        await rolled_out(world)
+        assert_addresses_kept(world)
+
+    run(body, **static())
+
+
+def test_a_canary_that_somebody_is_on_stays_and_the_card_that_is_left_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: Simulated) -> None:
+        await roll_out(place(world, canary_only=True), ME, ignore)
+        (pool,) = world.cloud.desktop.pools.values()
+        for host in pool.hosts.values():
+            host.allow_new_session = host.name == "pil-003"
+        assert world.cloud.desktop.sign_in(pool, "ada@contoso.com") is not None
+        for host in pool.hosts.values():
+            host.allow_new_session = host.name != "pil-003"
+        await rolled_out(world)
+        assert {host.name for host in pool.hosts.values()} > {"pil-003"}
+        (left,) = (nic for nic in world.cloud.network.nics() if nic.vm is None)
+        assert "the canary stays" in caplog.text
+        assert f"wait for the hosts that are to have them: {left.name} ({left.address}" in caplog.text
+
+    run(body, **static())
+
+
+def test_a_host_whose_card_finds_no_room_among_the_pools_tags_stays_until_there_is_room() -> None:
+    async def body(world: Simulated) -> None:
+        (pool,) = world.cloud.desktop.pools.values()
+        own = {f"theirs-{number}": "1" for number in range(40)}
+        pool.tags |= own
+        rollout = asyncio.create_task(rolled_out(world))
+        await world.azure.clock.sleep(2 * 3600)
+        assert {machine.name for machine in world.cloud.compute.machines()} == {"pil-001", "pil-002"}
+        assert all(machine.image_reference["id"].endswith(OLD) for machine in world.cloud.compute.machines())
+        for name in own:
+            del pool.tags[name]
+        await rollout
+        assert_addresses_kept(world)
+
+    run(body, **static())
+
+
+def refused(world: Simulated, text: str) -> Any:
+    """The rollout is refused with this in what it says, before anything changes."""
+
+    async def refuse() -> None:
+        with pytest.raises(RolloutHalted, match=rf"{text}.*Nothing was changed"):
+            await rolled_out(world)
+        assert not any(tags.REPLACE in machine.tags for machine in world.cloud.compute.machines())
+
+    return refuse()
+
+
+def test_a_static_address_in_another_subnet_than_new_hosts_have_is_refused() -> None:
+    async def body(world: Simulated) -> None:
+        world.cloud.network.nics()[0].subnet += "-2"
+        await refused(world, "pil-001 .*not in the subnet that hosts.subnet_id names for the pool hp-pilot")
+
+    run(body, **static())
+
+
+def test_a_card_with_a_static_address_in_another_region_is_refused() -> None:
+    async def body(world: Simulated) -> None:
+        world.cloud.network.nics()[0].location = "northeurope"
+        await refused(world, "pil-001 .*in northeurope, not in the image set's location")
+
+    run(body, **static())

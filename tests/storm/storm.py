@@ -43,6 +43,7 @@ RIVAL = Client(client_id="55555555-5555-4555-8555-555555555555", secret="simulat
 LONG_ONES = 10  # one storm of so many rages for an hour, over more hosts
 IN_PLACE = 0.15  # share of the storms in which hosts are replaced in place
 SCALING = 0.3  # ... in which the pool has a scaling plan, and it is night at first
+STATIC = 0.5  # ... and share of those in which they have static addresses
 FAILURES_IN_CALM = 3
 CALM_WITHIN = timedelta(hours=8)  # after the last fault; a rollout that is not over by then does not end
 
@@ -76,6 +77,7 @@ class Plan:
     night: tuple[int, int] | None = (
         None  # the share of hosts that a scaling plan keeps on, and after how many minutes it ramps up
     )
+    static: bool = False  # the hosts have static addresses
 
     @property
     def in_place(self) -> bool:
@@ -168,7 +170,8 @@ def plan_of(seed: int) -> Plan:
         night = dice.choice((0, 25, 50)), dice.choice((20, 60, 120, 240))
     # A scaling plan opens what somebody had drained, by itself.
     was_drained = 0 if night else plan.was_drained
-    return replace(plan, rollout=rollout, openings=openings, night=night, was_drained=was_drained)
+    static = "strategy" in rollout and dice.random() < STATIC
+    return replace(plan, rollout=rollout, openings=openings, night=night, was_drained=was_drained, static=static)
 
 
 def run(seed: int) -> Outcome:
@@ -201,6 +204,7 @@ def _scenario(plan: Plan) -> Scenario:
             "people": 0,
             "load_balancer": plan.balancer,
             "subnet": "vnet-avd/snet-storm",
+            "static_addresses": plan.static,
         }
     )
     promises = Promises(
@@ -235,6 +239,7 @@ class _Storm:
         (self.pool,) = self.cloud.desktop.pools.values()
         self.until = clock.now() + timedelta(minutes=plan.minutes)
         self.first = {machine.vm_id: machine for machine in self.cloud.compute.machines()}
+        self.static = [nic.id for nic in self.cloud.network.nics() if nic.static]
         self._prepare()
         self.wire = Wire(self.cloud)
         self.ended = ""
@@ -378,6 +383,9 @@ class _Storm:
         for vm_id in self.first.keys() - machines.keys():
             if not self.plan.in_place or vm_id in self.cloud.watch.protected:
                 yield f"{self.first[vm_id].name} is gone, and was to be kept"
+        for card in self.static:
+            if self.cloud.network.find(card) is None:
+                yield f"the network card {card.rpartition('/')[2]} with a static address is gone"
         if self.ended == "done":
             yield from self._unfinished(list(machines.values()))
 

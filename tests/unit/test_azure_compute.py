@@ -125,6 +125,50 @@ def test_a_vm_on_a_disk_that_is_there_tells_windows_nothing_and_carries_the_plan
     assert sent["plan"] == {"name": "gold", "publisher": "contoso", "product": "desktop"}
 
 
+NIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/desk-01-nic"
+
+
+def with_nic(option: str, **extra: Any) -> dict[str, Any]:
+    """A VM as Azure returns it, with what is to become of its NIC."""
+    found = vm(**extra)
+    nic = {"id": NIC, "properties": {"primary": True, "deleteOption": option}}
+    found["properties"]["networkProfile"] = {"networkInterfaces": [nic]}
+    return found
+
+
+def test_a_vm_with_a_nic_that_is_there_names_it_and_leaves_it_behind_when_it_goes() -> None:
+    async def body(azure: Azure, tiny: TinyAzure) -> Any:
+        tiny.on("PUT", "/desk-01", answer(vm(), 201))
+        await azure.compute.begin_create_vm(spec(network_card=NIC))
+        return tiny.requests("PUT")[0].json
+
+    profile = with_azure(body)["properties"]["networkProfile"]
+    assert profile == {"networkInterfaces": [{"id": NIC, "properties": {"primary": True, "deleteOption": "Detach"}}]}
+
+
+def test_the_nic_of_a_vm_that_stands_is_kept_by_a_patch_of_nothing_else() -> None:
+    async def body(azure: Azure, tiny: TinyAzure) -> Any:
+        tiny.on("GET", "/desk-01", with_nic("Delete", etag='"7"'))
+        tiny.on("PATCH", "/desk-01", vm())
+        await azure.compute.begin_keep_network_cards("rg", "desk-01")
+        return tiny.requests("PATCH")[0]
+
+    patch = with_azure(body)
+    kept = {"id": NIC, "properties": {"primary": True, "deleteOption": "Detach"}}
+    assert patch.json == {"properties": {"networkProfile": {"networkInterfaces": [kept]}}}
+    assert patch.headers["if-match"] == '"7"'
+
+
+def test_that_a_vm_was_changed_meanwhile_is_left_to_the_next_look_at_it() -> None:
+    async def body(azure: Azure, tiny: TinyAzure) -> int:
+        tiny.on("GET", "/desk-01", with_nic("Delete", etag='"7"'))
+        tiny.on("PATCH", "/desk-01", refusal(412, "PreconditionFailed"))
+        await azure.compute.begin_keep_network_cards("rg", "desk-01")
+        return len(tiny.requests("PATCH"))
+
+    assert with_azure(body) == 1
+
+
 def test_an_os_disk_is_swapped_by_writing_back_the_vm_that_was_read() -> None:
     disks = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks"
 

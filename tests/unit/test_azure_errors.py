@@ -49,7 +49,17 @@ def test_the_innermost_cause_is_told() -> None:
     assert result.message == "It failed. Cause: The disk is full."
 
 
-@pytest.mark.parametrize("code", ["Conflict", "OperationPreempted", "AllocationFailed", "GalleryImageNotFound"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Conflict",
+        "OperationPreempted",
+        "AllocationFailed",
+        "GalleryImageNotFound",
+        "NicInUse",
+        "NicReservedForAnotherVm",
+    ],
+)
 def test_some_refusals_pass_by_themselves(code: str) -> None:
     assert read({"error": {"code": code, "message": "No."}}).retryable
 
