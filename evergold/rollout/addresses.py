@@ -123,8 +123,9 @@ async def card_to_keep(place: Place, name: str) -> str:
 async def with_address(place: Place, name: str, make: Callable[[str], Awaitable[bool]]) -> bool:
     """Makes a host with the card that waits for it, given to `make` by its id; "" where it has a new one.
 
-    A host that takes nobody's name and has nobody's card is made only if a second look asks for it too: a list that was cut short may
-    lack hosts, and one that is made in the place of a host that stands would leave that one's address without a host.
+    A host that takes nobody's name and has nobody's card is made only if a second look asks for it too, and no host that it lacks is
+    found by its name: a list that was cut short may lack hosts, and one that is made in the place of a host that stands would leave that
+    one's address without a host.
     Raises Deferred while a VM that is going has the card, AzureFailure where the card is gone.
     """
     if place.policy.strategy != "in_place" or place.target.canary_only:
@@ -142,11 +143,23 @@ async def with_address(place: Place, name: str, make: Callable[[str], Awaitable[
 
 
 async def _is_asked_for_again(place: Place, name: str) -> bool:
-    """Whether a fresh look at the pool makes the planner ask for a host of this name."""
-    watch = PoolWatch(place.azure, place.pool.resource_group, place.pool.name, place.hosts_group)
-    snapshot = await watch.look()
+    """Whether a fresh look at the pool makes the planner ask for a host of this name, and lacks none that stands under a frozen name."""
+    pool = place.pool
+    snapshot = await PoolWatch(place.azure, pool.resource_group, pool.name, place.hosts_group).look()
     again = plan(snapshot, place.target, place.policy, place.azure.clock.now())
-    return any(action.kind is Kind.CREATE and action.host == name for action in again.actions)
+    if not any(action.kind is Kind.CREATE and action.host == name for action in again.actions):
+        return False
+    seen = {host.name.casefold() for host in snapshot.hosts if host.has_vm}
+    missing = sorted((place.target.frozen.names if place.target.frozen is not None else frozenset()) - seen)
+    return not any([await _stands(place, each) for each in missing])
+
+
+async def _stands(place: Place, name: str) -> bool:
+    """Whether the pool has a host of this name, asked for by name: a list may lack it."""
+    vm = await place.azure.compute.get_vm(place.hosts_group, name, instance_view=False)
+    if vm is None or same((vm.tags or {}).get(tags.POOL), str(place.pool_id)):
+        return vm is not None
+    return await place.azure.desktops.get_session_host(place.pool.resource_group, place.pool.name, name) is not None
 
 
 async def _claimed_id(place: Place, name: str) -> str:

@@ -1,6 +1,7 @@
 """Hosts replaced in place, under their names, in the small world of two: whole, after each death, and where it is refused."""
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,15 +12,20 @@ from typing import Any
 import pytest
 
 from evergold import tags
-from evergold.azure import AzureFailure
+from evergold.azure import Azure, AzureFailure
+from evergold.rollout.act import act
+from evergold.rollout.deferred import Deferred
 from evergold.rollout.engine import RolloutHalted, Tick, roll_out
+from evergold.rollout.model import Action, Frozen, Kind
 from simulator.kernel.faults import Fault
 from simulator.network import Nic
 from simulator.news import MachineDeleted
 from simulator.scenario import load
 from simulator.session_hosts import Pool
-from tests.support.rollouts import ME, NEW, OLD, ignore, place, world
-from tests.support.simulated import Killed, Simulated, simulated, small_image_set
+from tests.storm.weather import Message
+from tests.support.asgi_transport import AsgiTransport
+from tests.support.rollouts import GROUP, ME, NEW, OLD, ignore, place, world
+from tests.support.simulated import Killed, Simulated, environment_of, simulated, small_image_set
 
 IN_PLACE = {"strategy": "in_place", "capacity_floor_percent": 50, "settle_minutes": 1, "min_drain_minutes": 1}
 SOAK = bool(os.environ.get("EVERGOLD_SOAK"))
@@ -372,6 +378,49 @@ def test_a_host_whose_card_finds_no_room_among_the_pools_tags_stays_until_there_
             del pool.tags[name]
         await rollout
         assert_addresses_kept(world)
+
+    run(body, **static())
+
+
+async def asked_for_a_third(world: Simulated, azure: Azure) -> str:
+    """Two frozen hosts stand, and somebody who saw but one asks for a third. Returns why it is not made."""
+    youngest = max(machine.created for machine in world.cloud.compute.machines())
+    frozen = Frozen(youngest, frozenset({"pil-001", "pil-002"}))
+    third = Action(Kind.CREATE, "pil-003", "it takes the place of an outdated host")
+    there = place(world)
+    there = replace(there, azure=azure, target=replace(there.target, size=2, frozen=frozen))
+    with pytest.raises(Deferred) as reason:
+        await act(there, None, third)
+    assert {machine.name for machine in world.cloud.compute.machines()} == {"pil-001", "pil-002"}
+    return str(reason.value)
+
+
+def test_a_host_that_has_nobodys_name_and_nobodys_card_is_not_made_where_a_second_look_does_not_ask_for_it() -> None:
+    async def body(world: Simulated) -> None:
+        assert await asked_for_a_third(world, world.azure) == "pil-003: a second look does not ask for it"
+
+    run(body, **static())
+
+
+def test_nor_where_every_look_lacks_a_dead_host_that_stands() -> None:
+    async def body(world: Simulated) -> None:
+        (pool,) = world.cloud.desktop.pools.values()
+        world.cloud.desktop.fall_silent(pool.hosts["pil-001"])
+        await world.azure.clock.sleep(600)
+
+        async def cut_short(scope: Any, receive: Any, send: Any) -> None:
+            answer = Message(0)
+            await world.wire(scope, receive, answer.take)
+            if scope["path"].endswith("/virtualMachines"):
+                listed = json.loads(answer.body)
+                listed["value"] = [each for each in listed["value"] if not each["name"].endswith("pil-001")]
+                answer.headers, answer.body = [], json.dumps(listed).encode()
+            await answer.send(send)
+
+        environment = environment_of(world.cloud.scenario)
+        async with Azure.connect(environment, AsgiTransport(cut_short), world.azure.clock) as azure:
+            assert len(await azure.compute.list_vms(GROUP)) == 1
+            assert await asked_for_a_third(world, azure) == "pil-003: a second look does not ask for it"
 
     run(body, **static())
 
