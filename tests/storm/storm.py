@@ -372,13 +372,7 @@ class _Storm:
         """What should not be as it is, now that the rollout is over."""
         if self.plan.rollout["release_method"] == "opportunistic" and self.cloud.truth.report()["moved"]:
             yield "people were signed out, though release is opportunistic"
-        if tags.LEASE in self.pool.tags:
-            yield f"the lease {self.pool.tags[tags.LEASE]}"
-        for plan in self.cloud.scaling.plans.values():
-            if tags.SCALING in self.pool.tags or not plan.is_enabled_for(self.pool):
-                yield "the scaling plan is suspended"
-        for name in self.cloud.watch.suspended():
-            yield f"{name} in drain mode, which served before"
+        yield from self._not_put_back()
         machines = {machine.vm_id: machine for machine in self.cloud.compute.machines()}
         for vm_id in self.first.keys() - machines.keys():
             if not self.plan.in_place or vm_id in self.cloud.watch.protected:
@@ -388,6 +382,16 @@ class _Storm:
                 yield f"the network card {card.rpartition('/')[2]} with a static address is gone"
         if self.ended == "done":
             yield from self._unfinished(list(machines.values()))
+
+    def _not_put_back(self) -> Iterator[str]:
+        """What a rollout suspends while it goes on."""
+        if tags.LEASE in self.pool.tags:
+            yield f"the lease {self.pool.tags[tags.LEASE]}"
+        for plan in self.cloud.scaling.plans.values():
+            if tags.SCALING in self.pool.tags or not plan.is_enabled_for(self.pool):
+                yield "the scaling plan is suspended"
+        for name in self.cloud.watch.suspended():
+            yield f"{name} in drain mode, which served before"
 
     def _unfinished(self, machines: list[Machine]) -> Iterator[str]:
         """What is not as a rollout that is done should leave it."""
