@@ -113,7 +113,8 @@ class Opener:
             host.allow_new_session = True
 
     def _drain(self) -> None:
-        for host in self._of_ours(tags.REOPENED_AT):
+        # Nobody is asked any more once the rollout is over.
+        for host in self._of_ours(tags.REOPENED_AT) if tags.LEASE in self._pool.tags else ():
             host.allow_new_session = False
         self._world.after(1800, self._drain)
 
