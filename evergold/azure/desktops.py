@@ -118,6 +118,13 @@ class Desktops:
         with explaining("list the scaling plans", f"{resource_group}/{pool}"):
             return [plan async for plan in self._client.scaling_plans.list_by_host_pool(resource_group, pool)]
 
+    async def get_scaling_plan(self, plan_id: str) -> models.ScalingPlan | None:
+        """The scaling plan, or None."""
+        plan = ResourceId.parse(plan_id)
+        return await found(
+            lambda: self._client.scaling_plans.get(plan.resource_group, plan.name), "read the scaling plan", plan.name
+        )
+
     async def enable_scaling_plan(self, plan_id: str, pool_id: str, *, enabled: bool) -> None:
         """Let a scaling plan look after one pool, or not; its other pools stay as they are.
 

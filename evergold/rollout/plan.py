@@ -387,7 +387,9 @@ class View:
     @property
     def room(self) -> int:
         """Hosts that may still be created within the surge. Dead ones take up room too: they have their quota and address."""
-        standing = sum(1 for host in self.left if not is_put_away(host)) + len(self.fresh) + len(self.others)
+        # In place a host that is off is still to be deleted, and its name and address are its successor's.
+        left = self.left if self.in_place else [host for host in self.left if not is_put_away(host)]
+        standing = len(left) + len(self.fresh) + len(self.others)
         # The canary of a refresh stands beside the pool while people look at it.
         surge = 1 if self.in_place and self.target.canary_only else self.policy.surge
         room = self.target.size + surge - standing

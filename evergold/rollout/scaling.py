@@ -81,10 +81,11 @@ async def put_back(place: Place) -> None:
         suspended = (pool.tags or {}).get(tags.SCALING) if pool is not None else None
         if suspended is None:
             return
-        for plan in await _plans(place):
-            if same(plan.id, suspended) and not _is_enabled(plan, place):
-                await _set(place, plan, enabled=True)
-                log.info("%s: the scaling plan %s looks after this pool again", name, plan.name)
+        # Asked for by its id: a list of plans may lack it, and would leave the pool without one.
+        plan = await place.azure.desktops.get_scaling_plan(suspended)
+        if plan is not None and _is_assigned(plan, place) and not _is_enabled(plan, place):
+            await _set(place, plan, enabled=True)
+            log.info("%s: the scaling plan %s looks after this pool again", name, plan.name)
         await place.azure.desktops.update_host_pool_tags(group, name, {}, remove=(tags.SCALING,))
     except AzureFailure as failure:
         log.error(
@@ -96,6 +97,10 @@ async def put_back(place: Place) -> None:
 
 async def _plans(place: Place) -> list[ScalingPlan]:
     return await place.azure.desktops.list_scaling_plans(place.pool.resource_group, place.pool.name)
+
+
+def _is_assigned(plan: ScalingPlan, place: Place) -> bool:
+    return any(same(each.host_pool_arm_path, str(place.pool_id)) for each in plan.host_pool_references or [])
 
 
 def _is_enabled(plan: ScalingPlan, place: Place) -> bool:
@@ -110,7 +115,7 @@ async def _set(place: Place, plan: ScalingPlan, *, enabled: bool) -> None:
     for _ in range(WRITES):
         await place.azure.desktops.enable_scaling_plan(plan.id or "", str(place.pool_id), enabled=enabled)
         await place.azure.clock.sleep(READ_BACK_AFTER_S)
-        now = next((each for each in await _plans(place) if same(each.id, plan.id)), None)
+        now = await place.azure.desktops.get_scaling_plan(plan.id or "")
         if now is None or _is_enabled(now, place) is enabled:
             return
     what = "enable" if enabled else "suspend"

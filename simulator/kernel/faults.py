@@ -1,7 +1,7 @@
 """Faults on demand: answers that Azure gives on its bad days, for calls that match.
 
 A fault is used up after `times` calls. It strikes before the call takes effect (the default), or after it: the write happened,
-but its answer was lost.
+but its answer was lost. An `empty` one is no error: a list comes back without what is in it.
 """
 
 import re
@@ -27,6 +27,7 @@ class Fault(BaseModel):
     skip: int = 0
     after: bool = False
     cut: bool = False
+    empty: bool = False
     status: int = 500
     code: str = "InternalServerError"
     message: str = "The server encountered an internal error. Please retry the request."

@@ -97,12 +97,14 @@ class Gate:
             caller = self._identify(headers)
             method, path = request.method, request.url.path
             fault = self.faults.hits(method, path)
-            if fault is not None and not fault.after:
+            if fault is not None and not (fault.after or fault.empty):
                 raise fault.strike()
             reply = self._handle(method, path, request, asked, caller)
-            if fault is not None:
-                raise fault.strike()
-            return reply
+            if fault is None:
+                return reply
+            if fault.empty:
+                return Reply(reply.status, {"value": []}, reply.headers)
+            raise fault.strike()
         except ArmError as error:
             return Reply(error.status, error.body, error.headers)
 

@@ -9,6 +9,7 @@ import pytest
 
 from evergold import tags
 from evergold.rollout.engine import Tick, roll_out
+from simulator.kernel.faults import Fault
 from simulator.scenario import HostPool, load
 from tests.support.rollouts import GROUP, ME, OLD, POOL, ignore, place, world
 from tests.support.scaling import TAG, assign_plan, is_enabled
@@ -54,6 +55,37 @@ def test_left_to_itself_a_plan_switches_hosts_off_at_night_and_on_in_the_morning
         await world.azure.desktops.list_session_hosts(GROUP, POOL)
         assert set(powers(world).values()) == {"running"}
         assert all(host.allow_new_session for host in world.cloud.desktop.hosts())
+
+    simulated(body, **world())
+
+
+def test_a_plan_is_put_back_though_the_list_of_plans_lacks_it() -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+
+        async def lose_the_list(tick: Tick) -> None:
+            world.cloud.gate.faults.planned = [Fault(method="GET", path="/scalingPlans$", empty=True, times=1000)]
+
+        await roll_out(place(world), ME, lose_the_list)
+        assert await is_enabled(world)
+        assert all(tags.SCALING not in pool.tags for pool in world.cloud.desktop.pools.values())
+
+    simulated(body, **world())
+
+
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "assigned to others"])
+def test_a_plan_that_is_not_the_pools_any_more_is_let_go(is_deleted: bool) -> None:
+    async def body(world: Simulated) -> None:
+        await with_plan(world)
+
+        async def take_it(tick: Tick) -> None:
+            if is_deleted:
+                world.cloud.scaling.plans.clear()
+            for plan in world.cloud.scaling.plans.values():
+                plan.properties["hostPoolReferences"] = []
+
+        await roll_out(place(world), ME, take_it)
+        assert all(tags.SCALING not in pool.tags for pool in world.cloud.desktop.pools.values())
 
     simulated(body, **world())
 

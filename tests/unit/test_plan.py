@@ -341,6 +341,8 @@ def test_a_host_that_is_out_of_the_pool_and_off_makes_room_before_it_is_marked()
     gone = vacated("d", registered=False, power="deallocated")
     result = decide(*FOUR_OLD[:3], gone, serving("n"), policy=Policy(surge=1, waves=(100,)))
     assert told(result, Kind.CREATE) == ["pil-001"]
+    in_place = decide(*FOUR_OLD[:3], gone, policy=IN_PLACE)
+    assert told(in_place, Kind.CREATE) == [], "the name and address of one that is still to be deleted are not free"
     going = replace(gone, power="deallocating")
     assert told(decide(*FOUR_OLD[:3], going, serving("n"), policy=Policy(surge=1, waves=(100,))), Kind.CREATE) == []
 

@@ -393,6 +393,13 @@ MUTATIONS = [
         test_plan.test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back,
     ),
     Mutation(
+        "in place a host that is off makes no room before it is deleted",
+        plan,
+        "left = self.left if self.in_place else [",
+        "left = [",
+        test_plan.test_a_host_that_is_out_of_the_pool_and_off_makes_room_before_it_is_marked,
+    ),
+    Mutation(
         "a host that was drained while it was empty settles from when nobody can have come any more",
         plan,
         "if drained is None or empty > drained:",
