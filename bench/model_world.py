@@ -137,11 +137,6 @@ class ModelWorld:
             sessions=tuple(Session(str(n), str(n), "Active", START) for n in range(len(users))),
         )
 
-    def _note_drained(self, machine: Machine, moment: str) -> None:
-        if not machine.is_new:
-            noted = (tags.DRAINED_AT,) if self._users(machine) else (tags.DRAINED_AT, tags.EMPTY_SINCE)
-            machine.tags.update(dict.fromkeys(noted, moment))
-
     def _users(self, machine: Machine) -> list[float]:
         """Those who are on a host, by when they leave."""
         return [] if machine.is_new else [each for each in machine.times.users_until if each > self.now]
@@ -172,9 +167,12 @@ class ModelWorld:
                 machine.checked_at = min(machine.checked_at, self.now + takes)
             case Kind.ALLOW_SESSIONS:
                 machine.open = True
+            case Kind.SHUT:
+                machine.open = False
             case Kind.DRAIN:
                 machine.open = False
-                self._note_drained(machine, moment)
+                noted = (tags.DRAINED_AT,) if self._users(machine) else (tags.DRAINED_AT, tags.EMPTY_SINCE)
+                machine.tags.update(dict.fromkeys(noted, moment))
             case Kind.NOTE_EMPTY:
                 machine.tags[tags.EMPTY_SINCE] = moment
             case Kind.REMOVE_FROM_POOL:

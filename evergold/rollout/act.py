@@ -23,7 +23,7 @@ from evergold.rollout.addresses import MOST_TAGS, card_tag, card_to_keep, used_t
 from evergold.rollout.arrive import bring_back_host, host_spec
 from evergold.rollout.deferred import Deferred
 from evergold.rollout.devices import forget_devices
-from evergold.rollout.hosts import is_empty, is_marked, was_reopened
+from evergold.rollout.hosts import is_empty, was_reopened
 from evergold.rollout.model import Action, Host, Kind, Policy, Target
 from evergold.rollout.quiet import Schedule
 from evergold.validation.agent import check_agent
@@ -151,25 +151,28 @@ async def check(place: Place, host: Host, action: Action) -> None:
     log.info("%s: passed its %d checks", host.name, len(checks))
 
 
-async def drain(place: Place, host: Host, action: Action) -> None:
-    """Drain mode on, and read back. Of an outdated host it is noted before, with the time, for whom, and whether anybody was on it.
+async def shut(place: Place, host: Host, action: Action) -> None:
+    """Drain mode on, on a new host. That it should be so can be told from its tags; a next look shows whether it is."""
+    await _set_open(place, host, False)
+    log.info("%s: drain mode on: %s", host.name, action.reason)
 
-    So what was drained by us can always be told, and put back. A new host, which only waits for its checks, needs no note. One that
-    somebody opened since it was frozen is to be open again afterwards, whatever it was before. One that was drained here before, and
-    opened by other hands since, is drained a second time and never a third: that is noted last, so that a write that was lost is not
-    taken for somebody's will.
+
+async def drain(place: Place, host: Host, action: Action) -> None:
+    """Drain mode on, on an outdated host, and read back. Noted before, with the time, for whom, and whether anybody was on it.
+
+    So what was drained by us can always be told, and put back. One that somebody opened since it was frozen is to be open again
+    afterwards, whatever it was before. One that was drained here before, and opened by other hands since, is drained a second time and
+    never a third: that is noted last, so that a write that was lost is not taken for somebody's will.
     """
-    frozen, reopened = is_marked(host, place.target), was_reopened(host, place.azure.clock.now())
+    reopened = was_reopened(host, place.azure.clock.now())
     opened = host.allow_new_session and tags.WAS_DRAINED in host.tags
-    if frozen and (tags.DRAINED_AT not in host.tags or opened):
+    if tags.DRAINED_AT not in host.tags or opened:
         noted = (tags.DRAINED_AT, tags.EMPTY_SINCE) if is_empty(host) else (tags.DRAINED_AT,)
         marks = marks_of(place, host) | dict.fromkeys(noted, tags.format_time(place.azure.clock.now()))
         await tag_host(place, host, marks, remove=(tags.WAS_DRAINED,) if opened else ())
     await _set_open(place, host, False)
-    log.info("%s: drain mode on: %s", host.name, action.reason)
-    if not frozen:
-        return
     await _read_back(place, host, False)
+    log.info("%s: drain mode on: %s", host.name, action.reason)
     if reopened:
         log.warning(
             "%s: somebody had taken it out of drain mode; it was drained once more, and will not be again", host.name
@@ -532,6 +535,7 @@ ACTS: dict[Kind, Act] = {
     Kind.CHECK: check,
     Kind.CHECK_CANARY: check,
     Kind.ALLOW_SESSIONS: allow_sessions,
+    Kind.SHUT: shut,
     Kind.DRAIN: drain,
     Kind.UNDRAIN: undrain,
     Kind.NOTE_EMPTY: note_empty,

@@ -132,9 +132,13 @@ def ring_of(image_set: ImageSet, pool_name: str) -> tuple[ReleaseMethod | None, 
 
 async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobody_holds) -> Tick:
     """Brings the pool to the target and returns the last tick. Raises RolloutHalted, LeaseHeldError or AzureFailure."""
+    asked_at = place.azure.clock.now()
     taken = await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     holding = Holding(place.azure, place.pool_id, taken)
     try:
+        # What a run that died a moment ago has done under this lease is in every look by then.
+        waited_s = (place.azure.clock.now() - asked_at).total_seconds()
+        await place.azure.clock.sleep(max(lease.OLDEST_READ_S - waited_s, 0))
         sold_under = await place.azure.galleries.purchase_plan(definition_of(place.image_set))
         tag = await scaling.exclusion_tag(place)
         place = replace(place, exclusion_tag=tag, purchase_plan=sold_under, has_lease=holding.lasts)
@@ -293,11 +297,22 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         await report(tick)
         if decided.done and was_done:
             await holding.do(partial(forget_used, place))
+            _tell_of_failed(place, decided)
             return tick
         was_done = decided.done
         if decided.halted and not decided.actions:
             raise RolloutHalted(f"{decided.halted} {await free_cards(place)}".rstrip())
         await clock.sleep(CONFIRM_AFTER_S if was_done else pause_s(tick))
+
+
+def _tell_of_failed(place: Place, decided: Plan) -> None:
+    """New hosts that died under somebody, and are there still when all others serve: nobody waits for those who cannot leave them."""
+    for name, note in decided.notes.items():
+        if note.state == "failed":
+            log.warning(
+                "%s: %s is left: %s. What to do: sign its users out in the portal, and start the rollout again, which deletes it.",
+                *(place.pool.name, name, note.reason),
+            )
 
 
 async def _heeding(hands: Hands, place: Place, holding: Holding, snapshot: Snapshot) -> Snapshot:
@@ -345,14 +360,18 @@ async def _turn(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside)
 
 
 def pause_s(tick: Tick) -> float:
-    """Until the next tick; shorter where others can go on with what was done, or time alone will have changed something before that."""
+    """Until the next tick; shorter where others can go on with what was done, or time alone will have changed something before that.
+
+    After a host was drained it is so long that no look can be older than that: it would show room that is not there any more.
+    """
     shortest = max(SHORTEST_TICK_S, 60 * len(tick.snapshot.hosts) / HOSTS_A_MINUTE)
     wanted: float = TICK_S
     if any(action.kind is Kind.ALLOW_SESSIONS for action in tick.done):
         wanted = shortest
     elif tick.plan.until is not None:
         wanted = (tick.plan.until - tick.at).total_seconds()
-    return min(TICK_S, max(shortest, wanted))
+    pause = min(TICK_S, max(shortest, wanted))
+    return max(pause, lease.OLDEST_READ_S) if any(action.kind is Kind.DRAIN for action in tick.done) else pause
 
 
 async def _act_on(place: Place, snapshot: Snapshot, decided: Plan, checks: Beside) -> tuple[Action, ...]:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from evergold import tags
-from evergold.rollout.hosts import is_asleep, is_empty, is_marked
+from evergold.rollout.hosts import is_asleep, is_empty
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Session, Snapshot, Target
 from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, why_unfit
 
@@ -248,12 +248,9 @@ def _marks(tag: str, **changes: Any) -> _Act:
     return lambda world, action, _: world.change(action.host, {tag: tags.format_time(world.now)}, **changes)
 
 
-def _drain(world: _World, action: Action, target: Target) -> None:
-    host, marks = world.hosts[action.host], {}
-    if is_marked(host, target):
-        noted = (tags.DRAINED_AT, tags.EMPTY_SINCE) if is_empty(host) else (tags.DRAINED_AT,)
-        marks = dict.fromkeys(noted, tags.format_time(world.now))
-    world.change(action.host, marks, allow_new_session=False)
+def _drain(world: _World, action: Action, _: Target) -> None:
+    noted = (tags.DRAINED_AT, tags.EMPTY_SINCE) if is_empty(world.hosts[action.host]) else (tags.DRAINED_AT,)
+    world.change(action.host, dict.fromkeys(noted, tags.format_time(world.now)), allow_new_session=False)
 
 
 def _undrain(world: _World, action: Action, _: Target) -> None:
@@ -307,6 +304,7 @@ ACTS: dict[Kind, _Act] = {
     Kind.CHECK: _marks(tags.CHECKED_AT),
     Kind.CHECK_CANARY: _marks(tags.CHECKED_AT),
     Kind.ALLOW_SESSIONS: lambda world, action, _: world.change(action.host, allow_new_session=True),
+    Kind.SHUT: lambda world, action, _: world.change(action.host, allow_new_session=False),
     Kind.DRAIN: _drain,
     Kind.UNDRAIN: _undrain,
     Kind.NOTE_EMPTY: _marks(tags.EMPTY_SINCE),

@@ -144,9 +144,11 @@ def woken_at(host: Host) -> datetime | None:
 
 
 def is_waking(host: Host, policy: Policy, now: datetime) -> bool:
-    """Whether the host was woken a moment ago, and is not heard of yet."""
+    """Whether the host was woken a moment ago, and has not been heard of yet: one that was, and is silent again, has died since."""
     woken = woken_at(host)
-    return woken is not None and now - woken <= WAKE_TIME and host.registered and not is_usable(host, policy, now)
+    if woken is None or now - woken > WAKE_TIME or not host.registered or is_usable(host, policy, now):
+        return False
+    return host.last_heartbeat is None or host.last_heartbeat <= woken
 
 
 def wakes_anew(host: Host, now: datetime) -> bool:
@@ -205,6 +207,12 @@ def was_reopened(host: Host, now: datetime) -> bool:
     """Open, though it was put into drain mode here longer ago than a look may be old: by other hands, or the write was lost."""
     drained = tags.parse_time(host.tags.get(tags.DRAINED_AT))
     return host.registered and host.allow_new_session and drained is not None and now - drained > LOOK_LAG
+
+
+def was_just_drained(host: Host, now: datetime) -> bool:
+    """Open, though it was put into drain mode here so lately that the look may be older than that."""
+    drained = tags.parse_time(host.tags.get(tags.DRAINED_AT))
+    return host.allow_new_session and drained is not None and abs(now - drained) <= LOOK_LAG
 
 
 def is_held_open(host: Host, now: datetime) -> bool:

@@ -238,7 +238,8 @@ class Kind(StrEnum):
     CHECK = "check"
     CHECK_CANARY = "check canary"  # what is the same on every host of an image too: whether it lacks updates
     ALLOW_SESSIONS = "allow sessions"
-    DRAIN = "drain"
+    SHUT = "shut"  # a new host, into drain mode: until it has been checked, or since it has failed
+    DRAIN = "drain"  # an outdated host, and note it: the pool has the less room for new users
     UNDRAIN = "undrain"
     NOTE_EMPTY = "note empty"
     NOTE_UNWELL = "note unwell"  # a checked host that was about to be opened is not healthy: its time runs anew

@@ -106,6 +106,7 @@ from evergold.rollout.hosts import (
     ready_at,
     sleeps,
     wakes_anew,
+    was_just_drained,
     why_failed,
 )
 from evergold.rollout.model import Action, Host, Kind, Note, Plan, Policy, Snapshot, Target
@@ -226,9 +227,13 @@ class View:
         return min(max(hosts, 1) * self.limit, self.floor)
 
     @cached_property
-    def unchecked(self) -> frozenset[str]:
-        """Names of new hosts that are no capacity even where the broker has opened them: they are about to be shut."""
-        return frozenset(host.name for host in self.fresh if not is_checked(host))
+    def closing(self) -> frozenset[str]:
+        """Names of hosts that are no capacity though they look open.
+
+        New ones that are not checked are about to be shut. Outdated ones that were drained a moment ago are so already: the look is old.
+        """
+        unchecked = {host.name for host in self.fresh if not is_checked(host)}
+        return frozenset(unchecked | {host.name for host in self.left if was_just_drained(host, self.now)})
 
     @cached_property
     def serving(self) -> frozenset[str]:
@@ -236,7 +241,7 @@ class View:
         return frozenset(
             host.name
             for host in self.snapshot.hosts
-            if is_serving(host, self.policy, self.now) and host.name not in self.unchecked
+            if is_serving(host, self.policy, self.now) and host.name not in self.closing
         )
 
     @cached_property
@@ -247,7 +252,7 @@ class View:
     @cached_property
     def at_hand(self) -> frozenset[str]:
         """Names of the hosts that take new sessions, or will as soon as they are woken: what the pool has for the day."""
-        resting = {host.name for host in self.snapshot.hosts if sleeps(host)} - self.unchecked
+        resting = {host.name for host in self.snapshot.hosts if sleeps(host)} - self.closing
         return self.serving | resting | self.waking
 
     @cached_property
@@ -258,7 +263,7 @@ class View:
             for host in self.snapshot.hosts
             if is_waking(host, self.policy, self.now)
             and (host.allow_new_session or sleeps(host))
-            and host.name not in self.unchecked
+            and host.name not in self.closing
         )
 
     @property
@@ -275,7 +280,7 @@ class View:
             if host.registered
             and (host.allow_new_session or sleeps(host))
             and host.has_vm
-            and host.name not in self.unchecked
+            and host.name not in self.closing
             and host.name not in self.lost
         )
 
@@ -700,7 +705,7 @@ def _close_unchecked(view: View) -> Iterable[Action]:
     """The broker opens every host as soon as it registers: ours stay shut until they are checked."""
     for host in view.fresh:
         if host.registered and host.allow_new_session and not is_checked(host):
-            yield Action(Kind.DRAIN, host.name, "it is new, and stays in drain mode until its checks have passed")
+            yield Action(Kind.SHUT, host.name, "it is new, and stays in drain mode until its checks have passed")
 
 
 def _delete_failed(view: View) -> Iterable[Action]:
@@ -712,7 +717,7 @@ def _delete_failed(view: View) -> Iterable[Action]:
         if host.name not in view.failures:
             continue
         if host.registered and host.allow_new_session and is_checked(host):
-            yield Action(Kind.DRAIN, host.name, f"it has failed: {view.failures[host.name]}")
+            yield Action(Kind.SHUT, host.name, f"it has failed: {view.failures[host.name]}")
         elif is_empty(host):
             kind = Kind.GIVE_UP if is_back(host, view.target) else Kind.DELETE_FAILED
             yield Action(kind, host.name, view.failures[host.name])
@@ -1316,7 +1321,10 @@ def _new_note(host: Host, view: View) -> Note:
     if is_going(host):
         return Note("deleting", "it failed, and is being deleted")
     if host.name in view.failures:
-        return Note("failed", view.failures[host.name])
+        sessions = max(host.session_count, len(host.sessions))
+        shown = f"{sessions} session{'s' if sessions > 1 else ''}"
+        waits = f"; it goes once the broker shows nobody on it any more ({shown})" if sessions else ""
+        return Note("failed", f"{view.failures[host.name]}{waits}")
     if not host.registered and is_back(host, view.target):
         return Note("coming back", "retained, switched on again; not in the pool yet")
     if not host.registered:

@@ -402,7 +402,9 @@ class _Storm:
             host = registered.get(machine.vm_id)
             if machine.vm_id in self.cloud.watch.protected:
                 continue
-            if machine.vm_id not in self.first and (host is None or not host.allow_new_session):
+            died_under_somebody = host is not None and host.sessions and not host.alive
+            closed = host is None or not host.allow_new_session
+            if machine.vm_id not in self.first and closed and not died_under_somebody:
                 yield f"{machine.name}, which was made and does not serve"
             if machine.vm_id in self.first and (host is not None or tags.RETIRED_AT not in machine.tags):
                 yield f"{machine.name}, which was to be replaced"

@@ -275,13 +275,11 @@ class ModelPool:
         for action in result.actions[:at_most]:
             before, at_hand = self.capacity, self.at_hand
             touched = self.machines.get(action.host)
-            harmless = action.kind in (Kind.UNDRAIN, *CHECKS, Kind.ALLOW_SESSIONS, Kind.NOTE_UNWELL)
-            drains_new = touched is not None and not self.is_frozen(touched) and action.kind is Kind.DRAIN
+            harmless = action.kind in (Kind.UNDRAIN, *CHECKS, Kind.ALLOW_SESSIONS, Kind.NOTE_UNWELL, Kind.SHUT)
             owned = touched is not None and touched.owner
-            assert not owned or harmless or drains_new, f"I5: {action} on a host that is somebody's own"
-            touches_new = touched is None or not self.is_frozen(touched)
+            assert not owned or harmless, f"I5: {action} on a host that is somebody's own"
             self._do(action)
-            unchecked = touches_new and action.kind == Kind.DRAIN
+            unchecked = action.kind is Kind.SHUT
             assert unchecked or self.capacity >= min(self.floor_now, before), (
                 f"I1: {action} took the pool below its floor"
             )
@@ -328,6 +326,7 @@ class ModelPool:
             Kind.CHECK: self._check,
             Kind.CHECK_CANARY: self._check,
             Kind.ALLOW_SESSIONS: self._open,
+            Kind.SHUT: self._shut,
             Kind.DRAIN: self._drain,
             Kind.UNDRAIN: self._undrain,
             Kind.NOTE_EMPTY: self._note_empty,
@@ -429,18 +428,22 @@ class ModelPool:
         closed = self.policy.release_method == "scheduled" and self.policy.windows
         return not closed or (self.clock - EPOCH) % timedelta(days=1) < timedelta(hours=4)
 
-    def _drain(self, machine: Machine, _: Action) -> None:
-        if self.is_frozen(machine):
-            assert self._in_window(), f"{machine.name} drains outside the maintenance window"
-            proven = any(m.image == NEW_VERSION and m.proven_from and m.serves for m in self.machines.values())
-            assert proven or self._is_first_in_place(machine), f"{machine.name} drains before a new host serves"
-            self._mark(machine)
-            if machine.open:
-                machine.tags.pop(tags.WAS_DRAINED, None)
-            if tags.DRAINED_AT not in machine.tags and not machine.users:
-                machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.clock)
-            machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.clock))
-            machine.drained_at = machine.drained_at or self.now
+    def _shut(self, machine: Machine, action: Action) -> None:
+        assert not self.is_frozen(machine), f"I8: {action} on an outdated host, which nobody could put back"
+        machine.open = False
+
+    def _drain(self, machine: Machine, action: Action) -> None:
+        assert self.is_frozen(machine), f"I5: {action} on a host that was not frozen"
+        assert self._in_window(), f"{machine.name} drains outside the maintenance window"
+        proven = any(m.image == NEW_VERSION and m.proven_from and m.serves for m in self.machines.values())
+        assert proven or self._is_first_in_place(machine), f"{machine.name} drains before a new host serves"
+        self._mark(machine)
+        if machine.open:
+            machine.tags.pop(tags.WAS_DRAINED, None)
+        if tags.DRAINED_AT not in machine.tags and not machine.users:
+            machine.tags[tags.EMPTY_SINCE] = tags.format_time(self.clock)
+        machine.tags.setdefault(tags.DRAINED_AT, tags.format_time(self.clock))
+        machine.drained_at = machine.drained_at or self.now
         machine.open = False
 
     def _mark(self, machine: Machine) -> None:

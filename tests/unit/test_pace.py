@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from evergold.rollout.engine import Tick, pause_s
+from evergold.rollout.lease import OLDEST_READ_S
 from evergold.rollout.model import Action, Kind, Plan
 from tests.support.moments import EPOCH
 from tests.support.pools import host, look
@@ -29,6 +30,12 @@ def test_it_looks_earlier_where_time_alone_changes_something() -> None:
 
 def test_it_looks_again_soon_where_a_host_was_opened_that_others_wait_for() -> None:
     assert pause_s(tick(10, OPENED)) == 10
+
+
+def test_no_look_after_a_host_was_drained_can_be_older_than_that() -> None:
+    drained = Action(Kind.DRAIN, "h1", "it is outdated")
+    assert pause_s(tick(10, (*OPENED, drained))) == OLDEST_READ_S
+    assert pause_s(tick(10, (drained,), until_s=20)) == OLDEST_READ_S
 
 
 @pytest.mark.parametrize(("hosts", "seconds"), [(500, 10), (2_000, 24), (5_000, 60), (10_000, 60)])

@@ -95,7 +95,7 @@ ROWS = [
     (
         "a new host that the broker opened is shut until it is checked",
         new("n", allow_new_session=True),
-        Kind.DRAIN,
+        Kind.SHUT,
         "ready",
     ),
     ("a healthy new host is checked", new("n"), Kind.CHECK, "ready"),
@@ -141,7 +141,7 @@ ROWS = [
     (
         "a new host that fell silent long ago is shut",
         serving("n", last_heartbeat=ago(91)),
-        Kind.DRAIN,
+        Kind.SHUT,
         "failed",
     ),
     ("a new host that is being deleted is waited for", new("n", provisioning_state="Deleting"), None, "deleting"),
@@ -587,6 +587,13 @@ def test_what_is_woken_at_night_because_it_is_needed_is_not_drained_meanwhile() 
     assert (result.to_wake, told(result, Kind.DRAIN)) == (("b", "c"), ["d"])
     later = by_plan(old("a"), awake("b", 3), awake("c", 3), *FOUR_ASLEEP[2:], **in_place)
     assert (later.to_wake, told(later, Kind.DRAIN)) == ((), ["d"])
+
+
+def test_one_that_came_up_when_it_was_woken_and_died_again_is_no_room_for_the_day() -> None:
+    two: dict[str, Any] = {"aim": {"size": 2}}
+    assert told(by_plan(awake("a", 10), old("b"), serving("n"), **two), Kind.DRAIN) == ["b"]
+    died = replace(awake("a", 10), last_heartbeat=ago(8))
+    assert "b" not in told(by_plan(died, old("b"), serving("n"), **two), Kind.DRAIN)
 
 
 def test_new_hosts_are_woken_at_any_hour() -> None:
@@ -1228,16 +1235,28 @@ def test_a_failed_host_that_is_being_deleted_is_not_counted_twice() -> None:
 def test_an_unchecked_host_that_the_broker_opened_is_no_capacity() -> None:
     unchecked = new("n2", allow_new_session=True)
     result = decide(*FOUR_OLD, serving("n1"), unchecked, policy=Policy(surge=2, floor_percent=100))
-    assert told(result, Kind.DRAIN) == ["n2", "a"]
+    assert told(result, Kind.SHUT) == ["n2"]
+    assert told(result, Kind.DRAIN) == ["a"]
+
+
+def test_a_host_that_was_drained_a_moment_ago_is_no_capacity_though_the_look_shows_it_open() -> None:
+    policy = Policy(floor_percent=75)
+    for minutes_ago, drained_now in ((1, ["b"]), (4, ["b", "c"])):
+        busy = old("a", users=5, tagged={tags.DRAINED_AT: stamp(minutes_ago)})
+        assert told(decide(busy, *FOUR_OLD[1:], serving("n"), policy=policy), Kind.DRAIN) == drained_now
 
 
 def test_a_failed_host_with_somebody_on_it_is_not_deleted() -> None:
-    assert told(decide(*FOUR_OLD, serving("n", last_heartbeat=ago(91), session_count=1)), Kind.DELETE_FAILED) == []
+    died = serving("n", last_heartbeat=ago(91), session_count=1, allow_new_session=False)
+    result = decide(*FOUR_OLD, died)
+    assert told(result, Kind.DELETE_FAILED) == []
+    assert result.notes["n"].reason.endswith("; it goes once the broker shows nobody on it any more (1 session)")
+    assert decide(retired("a"), died, serving("m"), size=1).done, "nobody waits for those who cannot leave a dead host"
 
 
 def test_a_failed_host_that_takes_people_is_shut_before_it_is_deleted() -> None:
     lost = serving("n", last_heartbeat=ago(91))
-    assert told(decide(*FOUR_OLD, lost), Kind.DRAIN) == ["n"]
+    assert told(decide(*FOUR_OLD, lost), Kind.SHUT) == ["n"]
     assert told(decide(*FOUR_OLD, lost), Kind.DELETE_FAILED) == []
     assert told(decide(*FOUR_OLD, replace(lost, allow_new_session=False)), Kind.DELETE_FAILED) == ["n"]
 
@@ -1267,7 +1286,7 @@ def test_while_a_hold_stands_only_unchecked_hosts_are_kept_shut() -> None:
     result = decide(
         *FOUR_OLD, vacated("e"), new("n", allow_new_session=True), canary_proven=True, hold="Ann: exam week"
     )
-    assert [(action.kind, action.host) for action in result.actions] == [(Kind.DRAIN, "n")]
+    assert [(action.kind, action.host) for action in result.actions] == [(Kind.SHUT, "n")]
     quiet = decide(*FOUR_OLD, vacated("e"), hold="Ann: exam week")
     assert (quiet.actions, quiet.done) == ((), False)
     assert quiet.waiting_for == "the hold to be lifted: Ann: exam week"
@@ -1312,7 +1331,7 @@ def test_a_new_host_that_is_somebodys_own_already_is_not_deleted_though_it_fails
     for owner, deleted in (("", ["n"]), ("ada@contoso.com", [])):
         failed = serving("n", assigned_user=owner, **dead)
         result = decide(failed, *FOUR_OLD[1:], seen=PERSONAL, policy=IN_PLACE, size=4, vacant_names=("a",))
-        told_to_go = [*told(result, Kind.DELETE_FAILED), *told(result, Kind.DRAIN)]
+        told_to_go = [*told(result, Kind.DELETE_FAILED), *told(result, Kind.SHUT)]
         assert [name for name in told_to_go if name == "n"] == deleted
 
 

@@ -231,8 +231,8 @@ MUTATIONS = [
     Mutation(
         "I1 an unchecked host is no capacity",
         plan,
-        "frozenset(host.name for host in self.fresh if not is_checked(host))",
-        "frozenset[str]()",
+        "unchecked = {host.name for host in self.fresh if not is_checked(host)}",
+        "unchecked: set[str] = set()",
         test_plan.test_an_unchecked_host_that_the_broker_opened_is_no_capacity,
     ),
     Mutation(
@@ -391,6 +391,20 @@ MUTATIONS = [
         "is_draining(host) and tags.WAS_DRAINED not in host.tags\n    )",
         "is_draining(host)\n    )",
         test_plan.test_over_the_budget_the_rollout_halts_says_why_and_gives_drained_hosts_back,
+    ),
+    Mutation(
+        "I1 what came up when it was woken, and died again, is no room for the day",
+        hosts,
+        "return host.last_heartbeat is None or host.last_heartbeat <= woken",
+        "return True",
+        test_plan.test_one_that_came_up_when_it_was_woken_and_died_again_is_no_room_for_the_day,
+    ),
+    Mutation(
+        "I1 what was drained a moment ago is no capacity, however old the look is",
+        hosts,
+        "abs(now - drained) <= LOOK_LAG",
+        "False",
+        test_plan.test_a_host_that_was_drained_a_moment_ago_is_no_capacity_though_the_look_shows_it_open,
     ),
     Mutation(
         "in place a host that is off makes no room before it is deleted",
