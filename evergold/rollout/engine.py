@@ -32,7 +32,7 @@ from evergold.rollout.in_place import clear_canary, why_not_in_place
 from evergold.rollout.lease import Holding
 from evergold.rollout.model import CHECKS, Action, Host, Kind, Plan, Policy, Snapshot, Target
 from evergold.rollout.observe import PoolWatch
-from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, put_back, why_unfit
+from evergold.rollout.plan import plan, put_back, why_unfit
 from evergold.rollout.wave_gate import judge_wave
 from evergold.rollout.windows import Window
 
@@ -170,10 +170,10 @@ async def _begin(place: Place, holding: Holding) -> Place:
         snapshot = await _confirmed(place, holding, snapshot)
         target = _known_of(place.target, snapshot)
     if target.canary_only or target.size > 0:
-        size = target.size or pool_size(snapshot, target)
+        size = target.size or frozen_set.pool_size(snapshot, target)
         return place.aiming_at(replace(target, size=size))
-    size = pool_size(snapshot, target)
-    names = hosts_to_freeze(snapshot, target)
+    size = frozen_set.pool_size(snapshot, target)
+    names = frozen_set.hosts_to_freeze(snapshot, target)
     if place.policy.strategy == "in_place":
         reason, keeps_addresses = await why_not_in_place(place, names)
         if reason:

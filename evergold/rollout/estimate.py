@@ -12,9 +12,10 @@ from random import Random
 from typing import Any
 
 from evergold import tags
+from evergold.rollout.frozen import hosts_to_freeze, pool_size
 from evergold.rollout.hosts import is_asleep, is_empty
 from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Session, Snapshot, Target
-from evergold.rollout.plan import hosts_to_freeze, plan, pool_size, why_unfit
+from evergold.rollout.plan import plan, why_unfit
 
 SEEDS = (1, 2, 3)
 LARGE_POOL = 300  # hosts; one such is run once

@@ -1,4 +1,4 @@
-"""Which hosts a rollout replaces, noted on the host pool in one write: from then on no other is touched.
+"""Which hosts a rollout replaces, decided once, when it starts, and noted on the host pool in one write: no other is touched from then on.
 
 A host is frozen by its name and by its age: none of those that were frozen is younger than the youngest of them was, by Azure's own clock.
 So a machine that is made later under the name of one is not taken for it. Names take up little room: "pil-[001..120,125]" stands for 121
@@ -14,13 +14,58 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from evergold import tags
-from evergold.rollout.model import Frozen, Host
+from evergold.rollout.hosts import is_kept, is_new, is_stray, on_target
+from evergold.rollout.model import Frozen, Host, Snapshot, Target
 
 # Azure allows 50 tags on a resource, of which others want some too.
 MOST_TAGS = 20
 LARGEST_POOL = 10_000  # hosts: learn.microsoft.com, "Azure Virtual Desktop service limits"
 NUMBERED = re.compile(r"(.*?)(\d{1,9})")
 GROUP = re.compile(r"([^\[\];,]+)(?:\[([^\]]*)\])?")
+
+
+def hosts_to_freeze(snapshot: Snapshot, target: Target) -> tuple[str, ...]:
+    """The hosts that a rollout replaces, decided once, when it starts: in the pool, on another image, not kept, nobody's own.
+
+    Those too that an unfinished rollout has left on their way into the pool, or out of it: nobody else would see to them.
+    Empty for a snapshot that is not complete; ask `why_unfit` before taking an empty answer for an up-to-date pool.
+    """
+    if not snapshot.complete:
+        return ()
+    return tuple(
+        host.name
+        for host in snapshot.hosts
+        if (host.registered or is_stray(host, target))
+        and host.has_vm
+        and host.vm_id
+        and not is_kept(host)
+        and not host.assigned_user
+        and not on_target(host, target)
+    )
+
+
+def pool_size(snapshot: Snapshot, target: Target) -> int:
+    """How many hosts the pool is to have: what `Target.size` is to be when a rollout starts.
+
+    Those that it has, but neither those that this rollout made nor what an unfinished one before it has made beside the pool.
+    """
+    standing = [host for host in snapshot.hosts if host.registered and host.has_vm and not is_new(host, target)]
+    return len(standing) - _surplus(standing, snapshot.pool.tags, target)
+
+
+def _surplus(standing: Sequence[Host], pool_tags: Mapping[str, str], target: Target) -> int:
+    """Hosts that the last rollout has made and that have taken nobody's place; hosts that came by hand since are none of them."""
+    owner, _, size = pool_tags.get(tags.ROLLOUT, "").partition("|")
+    frozen = frozen_into(pool_tags, owner)
+    if frozen is None or owner == target.refresh or not (size.isascii() and size.isdecimal()):
+        return 0
+    made = sum(
+        1
+        for host in standing
+        if host.tags.get(tags.REFRESH) == owner or host.tags.get(tags.BACK, "").startswith(f"{owner}/")
+    )
+    replaced = len(frozen.names) - sum(1 for host in standing if frozen.has(host))
+    return max(min(made - replaced, len(standing) - int(size)), 0)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class Target:
     """What a rollout is for, frozen when it starts.
 
     Attributes:
-        size: hosts that the pool had when the rollout came to it (see `plan.pool_size`), and shall have when it is done.
+        size: hosts that the pool had when the rollout came to it (see `frozen.pool_size`), and shall have when it is done.
         name_prefix: of new hosts' names.
         frozen: the hosts that it replaces, beside those that are marked so themselves; None where none are noted.
         canary_only: only have one checked host, in drain mode, and touch nothing else.

@@ -12,9 +12,9 @@ from evergold.config.models import ImageSet, Pool, ReleaseMethod, Ring, RolloutP
 from evergold.rollout.act import Place
 from evergold.rollout.engine import policy_for, watch_of
 from evergold.rollout.estimate import Estimate, run_ahead
+from evergold.rollout.frozen import hosts_to_freeze
 from evergold.rollout.hosts import is_kept, on_target
 from evergold.rollout.model import Host, Policy, Snapshot, Target
-from evergold.rollout.plan import hosts_to_freeze
 from evergold.rollout.scaling import schedules_for
 
 LONGEST_LIST = 20  # hosts of a pool that are named one by one

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from evergold import tags
-from evergold.rollout.frozen import frozen_into, noted
+from evergold.rollout.frozen import frozen_into, hosts_to_freeze, noted
 from evergold.rollout.model import CHECKS, Action, Frozen, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
 from evergold.rollout.observe import CLOCK_SKEW
-from evergold.rollout.plan import hosts_to_freeze, plan
+from evergold.rollout.plan import plan
 from tests.support.moments import EPOCH
 from tests.support.pools import NEW_VERSION, OLD_VERSION, REFRESH
 

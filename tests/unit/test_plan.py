@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from evergold import tags
+from evergold.rollout.frozen import hosts_to_freeze, pool_size
 from evergold.rollout.hosts import is_lower
 from evergold.rollout.model import Frozen, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
-from evergold.rollout.plan import hosts_to_freeze, next_names, plan, pool_size, put_back, why_unfit
+from evergold.rollout.plan import next_names, plan, put_back, why_unfit
 from evergold.rollout.quiet import Schedule
 from evergold.rollout.windows import Window
 from tests.support.moments import EPOCH

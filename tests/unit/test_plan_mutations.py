@@ -1,6 +1,6 @@
 """Whether the tests would notice: each guard of the planner is broken by hand, and something has to fail.
 
-A mutation replaces one piece of the source of `plan.py` or `hosts.py`. It is caught by one named example in `test_plan.py`, or by `LIVES`:
+A mutation replaces one piece of the source of one of the planner's modules. It is caught by one named example, or by `LIVES`:
 the property tests' stories of whole rollouts, where every action is checked against the truth. The stories take seconds each: a sample
 of them runs here, all of them with EVERGOLD_SOAK (make soak).
 """
@@ -16,11 +16,12 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from evergold.rollout import hosts, plan
+from evergold.rollout import frozen, hosts, plan, view, wording
 from tests.support import model_pool
 from tests.unit import test_plan, test_plan_properties
 
 LIVES = None
+PLANNER = (hosts, frozen, view, wording, plan)  # each after those that it imports
 SAMPLE = 4  # of the mutations that only stories catch, every fourth
 STORIES = 400
 
@@ -39,14 +40,14 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "I2 without a session limit nobody is signed out: all could come back to one host",
-        plan,
+        view,
         "        if self.is_unlimited:\n            return 0\n",
         "",
         test_plan.test_without_a_session_limit_nobody_is_signed_out_since_all_could_come_back_to_one_host,
     ),
     Mutation(
         "in place one host goes before the canary serves",
-        plan,
+        view,
         "if self.canary_serves else min(self.allowed, 1)",
         "",
         test_plan.test_in_place_one_host_drains_for_the_canary_and_nothing_is_created_beside_the_pool,
@@ -61,7 +62,7 @@ MUTATIONS = [
     Mutation(
         "in place a host settles outside the pool before it is deleted",
         plan,
-        "if not _time_left(host, view) and not is_going(host):",
+        "if not time_left(host, view) and not is_going(host):",
         "if not is_going(host):",
         test_plan.test_in_place_a_host_that_has_not_settled_outside_the_pool_is_not_deleted_yet,
     ),
@@ -74,7 +75,7 @@ MUTATIONS = [
     ),
     Mutation(
         "I4 in place one host stays, so that no empty look has to be believed",
-        plan,
+        view,
         "return min(allowed - self._away(staying), self.standing - 1)",
         "return allowed - self._away(staying)",
         test_plan.test_in_place_one_host_stays_whatever_the_floor_and_a_pool_of_one_is_refused,
@@ -87,7 +88,7 @@ MUTATIONS = [
         test_plan.test_while_hosts_sleep_none_of_those_drains_that_the_floor_needs_awake,
     ),
     Mutation(
-        "I1 the floor is rounded up", plan, "return -(-self.target.size * self", "return (self.target.size * self"
+        "I1 the floor is rounded up", view, "return -(-self.target.size * self", "return (self.target.size * self"
     ),
     Mutation(
         "I1 a draining host is no capacity",
@@ -111,63 +112,63 @@ MUTATIONS = [
     ),
     Mutation(
         "I1 in quiet time a drained host is kept where the day would lack it",
-        plan,
+        view,
         "max(self.open_floor - self.capacity, self.floor - self.limit * len(self.at_hand))",
         "self.open_floor - self.capacity",
         test_plan.test_at_night_a_drained_host_is_kept_and_opened_where_the_day_would_lack_it,
     ),
     Mutation(
         "I1 in quiet time the plan's share is open",
-        plan,
+        view,
         "return min(max(hosts, 1) * self.limit, self.floor)",
         "return min(self.limit, self.floor)",
         test_plan.test_in_quiet_time_the_slots_that_must_be_open_are_the_scaling_plans_share,
     ),
     Mutation(
         "I1 in quiet time one host is open",
-        plan,
+        view,
         "max(hosts, 1) * self.limit",
         "hosts * self.limit",
         test_plan.test_however_small_the_plans_share_one_host_stays_open,
     ),
     Mutation(
         "in quiet time no more has to be open than by day",
-        plan,
+        view,
         "return min(max(hosts, 1) * self.limit, self.floor)",
         "return max(hosts, 1) * self.limit",
         test_plan.test_the_plans_share_never_asks_for_more_than_the_floor,
     ),
     Mutation(
         "I1 the look-ahead: hosts are woken, and the floor is the day's, before ramp-up",
-        plan,
+        view,
         "self.quiet is not None and self.now < self.quiet.wakes_at",
         "self.quiet is not None",
         test_plan.test_what_the_scaling_plan_has_switched_off_is_left_so_until_its_ramp_up_is_near,
     ),
     Mutation(
         "in quiet time what sleeps is left asleep",
-        plan,
+        view,
         "        if self.night is None:\n            return frozenset(host.name for host in off)\n",
         "        if True:\n            return frozenset(host.name for host in off)\n",
         test_plan.test_what_the_scaling_plan_has_switched_off_is_left_so_until_its_ramp_up_is_near,
     ),
     Mutation(
         "I1 no time is quiet unless a scaling plan is suspended for the pool",
-        plan,
+        view,
         " if tags.SCALING in self.snapshot.pool.tags else None",
         "",
         test_plan.test_where_no_scaling_plan_is_suspended_nothing_is_woken_and_no_time_is_quiet,
     ),
     Mutation(
         "people at night find room",
-        plan,
+        view,
         "-(-people * 100 // quiet.full_percent)",
         "0",
         test_plan.test_at_night_as_many_are_woken_as_the_plan_would_wake_for_people,
     ),
     Mutation(
         "at night those that are being woken are not woken again, and no others for them",
-        plan,
+        view,
         " - len(self.waking), 0)",
         ", 0)",
         test_plan.test_at_night_as_many_are_woken_as_the_plan_would_wake_for_people,
@@ -181,7 +182,7 @@ MUTATIONS = [
     ),
     Mutation(
         "new hosts are woken at night",
-        plan,
+        view,
         "frozenset([*ours, *others",
         "frozenset([*others",
         test_plan.test_new_hosts_are_woken_at_any_hour,
@@ -209,7 +210,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no reserve is opened while those that were woken come up",
-        plan,
+        view,
         "if wakes or self.waking or any(",
         "if any(",
         test_plan.test_in_the_morning_a_drained_host_is_opened_only_where_those_that_were_woken_do_not_come,
@@ -230,7 +231,7 @@ MUTATIONS = [
     ),
     Mutation(
         "I1 an unchecked host is no capacity",
-        plan,
+        view,
         "unchecked = {host.name for host in self.fresh if not is_checked(host)}",
         "unchecked: set[str] = set()",
         test_plan.test_an_unchecked_host_that_the_broker_opened_is_no_capacity,
@@ -245,9 +246,7 @@ MUTATIONS = [
     Mutation(
         "I2 only an empty host goes", plan, "elif is_draining(host) and is_empty(host):", "elif is_draining(host):"
     ),
-    Mutation(
-        "I2 it settles first", plan, "elif not _time_left(host, view) and not _is_reserve", "elif not _is_reserve"
-    ),
+    Mutation("I2 it settles first", plan, "elif not time_left(host, view) and not is_reserve", "elif not is_reserve"),
     Mutation(
         "I2 the notice is given whole",
         plan,
@@ -258,8 +257,8 @@ MUTATIONS = [
     Mutation(
         "those who stay are told again when the minutes between are over, and not at each look",
         plan,
-        "and (again := _reminds_at(host, warned, view.policy)) is not None and view.now >= again",
-        "and (again := _reminds_at(host, warned, view.policy)) is not None",
+        "and (again := reminds_at(host, warned, view.policy)) is not None and view.now >= again",
+        "and (again := reminds_at(host, warned, view.policy)) is not None",
         partial(
             test_plan.test_a_warning_is_repeated_as_often_as_the_image_set_says_until_the_sign_out,
             *(test_plan.warned(4), None, 1),
@@ -295,7 +294,7 @@ MUTATIONS = [
     ),
     Mutation(
         "I2 slots of those on their way are taken",
-        plan,
+        view,
         "return free - sum(_on_their_way(host, self.policy, self.now) for host in self.outdated)",
         "return free",
         test_plan.test_the_slots_of_users_who_are_on_their_way_are_not_given_to_others,
@@ -326,19 +325,19 @@ MUTATIONS = [
     Mutation(
         "I5 what somebody keeps is left alone",
         hosts,
-        "if mark is None or is_kept(host) or not host.vm_id",
-        "if mark is None or not host.vm_id",
+        "host.has_vm and not is_kept(host) and not host.assigned_user",
+        "host.has_vm and not host.assigned_user",
     ),
     Mutation(
         "I5 what is kept is not frozen",
-        plan,
+        frozen,
         "        and not is_kept(host)\n        and not host.assigned_user\n",
         "        and not host.assigned_user\n",
         test_plan.test_what_is_outdated_registered_and_not_kept_is_frozen,
     ),
     Mutation(
         "I5 what is somebody's own is not frozen",
-        plan,
+        frozen,
         "        and not is_kept(host)\n        and not host.assigned_user\n",
         "        and not is_kept(host)\n",
         test_plan.test_in_a_personal_pool_hosts_that_are_somebodys_own_are_neither_frozen_nor_touched,
@@ -352,7 +351,7 @@ MUTATIONS = [
     ),
     Mutation(
         "I5 a new host that is somebody's own is not deleted",
-        plan,
+        view,
         "None if is_going(host) or host.assigned_user else",
         "None if is_going(host) else",
         test_plan.test_a_new_host_that_is_somebodys_own_already_is_not_deleted_though_it_fails,
@@ -367,8 +366,8 @@ MUTATIONS = [
     Mutation(
         "I5 another VM of the same name is left alone",
         hosts,
-        "return mark == tags.frozen_value(target.refresh, host.vm_id)",
-        "return mark.startswith(target.refresh)",
+        "return noted or host.tags.get(tags.REPLACE) == tags.frozen_value(target.refresh, host.vm_id)",
+        'return noted or host.tags.get(tags.REPLACE, "").startswith(target.refresh)',
     ),
     Mutation(
         "I6 names are unique",
@@ -408,21 +407,21 @@ MUTATIONS = [
     ),
     Mutation(
         "in place a host that is off makes no room before it is deleted",
-        plan,
+        view,
         "left = self.left if self.in_place else [",
         "left = [",
         test_plan.test_a_host_that_is_out_of_the_pool_and_off_makes_room_before_it_is_marked,
     ),
     Mutation(
         "a host that was drained while it was empty settles from when nobody can have come any more",
-        plan,
+        view,
         "if drained is None or empty > drained:",
         "if drained is not None:",
         test_plan.test_one_that_was_empty_when_it_was_drained_settles_from_when_nobody_can_have_come_any_more,
     ),
     Mutation(
         "hosts that came by hand are none of an unfinished rollout's",
-        plan,
+        frozen,
         "max(min(made - replaced, len(standing) - int(size)), 0)",
         "max(len(standing) - int(size), 0)",
         test_plan.test_the_pools_size_does_not_count_what_an_unfinished_rollout_made_beside_it,
@@ -447,7 +446,7 @@ MUTATIONS = [
         "kind = Kind.GIVE_UP if is_back(host, view.target) else Kind.DELETE_FAILED",
         "kind = Kind.DELETE_FAILED",
     ),
-    Mutation("the canary goes first", plan, "elif view.canary_serves:", "else:"),
+    Mutation("the canary goes first", plan, "elif view.canary_serves or view.in_place:", "else:"),
     Mutation(
         "one canary",
         plan,
@@ -464,14 +463,14 @@ MUTATIONS = [
     ),
     Mutation(
         "waves",
-        plan,
+        view,
         "if len(self.used) < bound:",
         "if False:",
         test_plan.test_a_wave_waits_for_its_last_host_to_serve,
     ),
     Mutation(
         "waves begin again after a failure",
-        plan,
+        view,
         "failed is not None and _checked_by(host, failed)",
         "False",
         test_plan.test_after_a_failure_the_waves_begin_again_with_what_is_not_proven,
@@ -494,7 +493,7 @@ MUTATIONS = [
     ),
     Mutation(
         "nothing is begun that the window has no time for",
-        plan,
+        view,
         "self.last_begin is None or self.now <= self.last_begin",
         "True",
         test_plan.test_what_its_window_has_no_time_for_is_not_begun,
@@ -508,14 +507,14 @@ MUTATIONS = [
     ),
     Mutation(
         "the next wave waits for sign-in to go well",
-        plan,
+        view,
         "if len(self.used) < bound:",
         "if len(self.proven) < bound:",
         test_plan.test_the_next_wave_does_not_open_before_sign_in_to_the_one_before_was_seen_to_go_well,
     ),
     Mutation(
         "sign-in is judged on hosts that were in use",
-        plan,
+        view,
         "self.baked_at is not None and self.now >= self.baked_at",
         "self.baked_at is not None",
         test_plan.test_a_wave_is_in_use_for_its_bake_time_before_anybody_asks_how_sign_in_goes,
@@ -550,17 +549,19 @@ TRIED = [
 ]
 
 
-def broken(mutation: Mutation) -> ModuleType:
-    """The planner with one guard broken."""
-    sources = {module: Path(str(module.__file__)).read_text(encoding="utf-8") for module in (hosts, plan)}
+def broken(mutation: Mutation) -> dict[ModuleType, ModuleType]:
+    """The planner with one guard broken: what its modules have become."""
+    sources = {module: Path(str(module.__file__)).read_text(encoding="utf-8") for module in PLANNER}
     assert sources[mutation.module].count(mutation.old) >= 1, f"{mutation.invariant}: the source has changed"
     sources[mutation.module] = sources[mutation.module].replace(mutation.old, mutation.new)
-    facts, planner = ModuleType(hosts.__name__), ModuleType(plan.__name__)
-    exec(compile(sources[hosts], "hosts.py", "exec"), facts.__dict__)
-    exec(compile(sources[plan], "plan.py", "exec"), planner.__dict__)
-    imported = {name: value for name, value in vars(facts).items() if name in vars(planner) and callable(value)}
-    vars(planner).update(imported)
-    return planner
+    made: dict[ModuleType, ModuleType] = {}
+    for module, source in sources.items():
+        made[module] = anew = ModuleType(module.__name__)
+        exec(compile(source, module.__name__, "exec"), anew.__dict__)
+        for earlier in made.values():
+            theirs = {name: value for name, value in vars(earlier).items() if name in vars(anew) and callable(value)}
+            vars(anew).update(theirs)
+    return made
 
 
 def stories() -> None:
@@ -569,12 +570,21 @@ def stories() -> None:
     run_state_machine_as_test(test_plan_properties.PoolLives, settings=quick)
 
 
+def test_every_guard_is_there_to_be_broken() -> None:
+    """Those too that are tried in the soak alone."""
+    sources = {module: Path(str(module.__file__)).read_text(encoding="utf-8") for module in PLANNER}
+    assert [each.invariant for each in MUTATIONS if each.old not in sources[each.module]] == []
+
+
 @pytest.mark.parametrize("mutation", TRIED, ids=[each.invariant for each in TRIED])
 def test_without_its_guard_something_fails(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     planner = broken(mutation)
     for module in (test_plan, test_plan_properties, model_pool):
-        for name in ("plan", "put_back", "why_unfit", "hosts_to_freeze", "next_names", "pool_size"):
+        for name in ("plan", "put_back", "why_unfit", "next_names"):
             if hasattr(module, name):
-                monkeypatch.setattr(module, name, getattr(planner, name))
+                monkeypatch.setattr(module, name, getattr(planner[plan], name))
+        for name in ("hosts_to_freeze", "pool_size"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(planner[frozen], name))
     with pytest.raises((AssertionError, KeyError)):
         (mutation.caught_by or stories)()

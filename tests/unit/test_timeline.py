@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evergold import tags
-from evergold.rollout import plan as planner
+from evergold.rollout import wording
 from evergold.rollout.model import Host, Plan
 from evergold.validation.timeline import CAUSES, OTHER_CAUSE, Sample, cause_of, gaps, lanes, phase_of, sample_of, waits
 from tests.support.moments import EPOCH
@@ -120,8 +120,8 @@ def test_waiting_is_counted_by_its_cause_and_time_that_nobody_saw_is_a_gap() -> 
     assert gaps(line) == ((line[4].at, line[5].at),)
 
 
-def test_every_cause_is_one_that_the_planner_words_so() -> None:
-    words = Path(planner.__file__).read_text()
+def test_every_cause_is_one_that_a_plan_words_so() -> None:
+    words = Path(wording.__file__).read_text()
     assert [part for part, _ in CAUSES if part not in words] == []
     assert cause_of("Azure to show what was done") == OTHER_CAUSE
     assert cause_of("") == ""
