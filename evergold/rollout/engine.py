@@ -153,13 +153,13 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
             await holding.do_on_the_way_out(partial(_put_back, begun))
             raise
     finally:
-        await holding.do_on_the_way_out(partial(_give_pool_back, place, holding))
+        await _give_pool_back(place, holding)
 
 
 async def _give_pool_back(place: Place, holding: Holding) -> None:
-    """The pool's scaling plan looks after it again, and its lease is free."""
-    await scaling.put_back(place)
-    await lease.release(place.azure, place.pool_id, holding.lease)
+    """The pool's scaling plan looks after it again, and its lease is free, whatever becomes of the plan."""
+    await holding.do_on_the_way_out(partial(scaling.put_back, place))
+    await holding.do_on_the_way_out(partial(lease.release, place.azure, place.pool_id, holding.lease))
 
 
 async def _begin(place: Place, holding: Holding) -> Place:
@@ -472,7 +472,7 @@ async def put_back_after(place: Place, holder: str) -> None:
         place.azure, place.pool_id, await lease.take(place.azure, place.pool_id, place.target.refresh, holder)
     )
     await holding.do(partial(_put_back, place))
-    await holding.do(partial(_give_pool_back, place, holding))
+    await _give_pool_back(place, holding)
 
 
 async def _put_back(place: Place) -> None:

@@ -74,7 +74,10 @@ async def wake(place: Place, snapshot: Snapshot, names: Collection[str]) -> None
 
 
 async def put_back(place: Place) -> None:
-    """The plan that was suspended here looks after the pool again. One that cannot be put back is told, with what to do."""
+    """The plan that was suspended here looks after the pool again. One that cannot be put back is told, with what to do.
+
+    Raises AzureFailure where it may be tried again; done twice it changes nothing.
+    """
     group, name = place.pool.resource_group, place.pool.name
     try:
         pool = await place.azure.desktops.get_host_pool(group, name)
@@ -93,6 +96,8 @@ async def put_back(place: Place) -> None:
             name,
             failure,
         )
+        if failure.retryable:
+            raise
 
 
 async def _plans(place: Place) -> list[ScalingPlan]:
