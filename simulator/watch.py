@@ -9,7 +9,8 @@ number of what must always hold:
 | I1 | take a host out of service, so that the pool falls below the scenario's floor; from its scaling plan's ramp-down to the next |
 | | ramp-up below the plan's share, or one host, and so that less than the floor is there to be woken for the day |
 | I2 | stop, delete or forget a host under somebody; sign somebody out without the scenario's notice, or without a free slot elsewhere |
-| I3 | sign somebody out twice within a day, or while a host of the same image as the one they lose still takes people |
+| I3 | sign somebody out twice within a day, or while a host of the same image as the one they lose still takes people; but whoever |
+| | had to come back, since every host of the other image had died, may be moved again |
 | I5 | touch a machine that was put under protection, or its record in the pool |
 | I6 | make a machine under a name that another had, unless such names are used again, or that the pool still lists for another |
 | I7 | change hosts of a resource group while another caller has a pool there, by the tag in which the scenario's promises say so |
@@ -18,8 +19,8 @@ number of what must always hold:
 What is there for the day is open, or off and was shut by nobody but the plan: a caller who drains a host that sleeps takes it too.
 
 A caller knows of a host's death only once its heartbeat is too old, and reads may be a minute old. So a host counts as capacity for
-six minutes after it fell silent; but whoever shuts that very host may have known of it after four, and takes nothing. A slot counts
-as free that was so within the last two minutes.
+six minutes after it fell silent; but whoever shuts that very host may have known of it after four, and takes nothing, as does whoever
+shuts one that came back less than two minutes ago. A slot counts as free that was so within the last two minutes.
 """
 
 import re
@@ -42,6 +43,7 @@ UP_WITHIN = timedelta(minutes=15)  # a host that was switched on is heard of by 
 RECENTLY = timedelta(minutes=2)
 BACK_WITHIN = timedelta(minutes=10)  # somebody who was signed out is expected back so soon, and needs a slot until then
 AGAIN_WITHIN = timedelta(days=1)
+ASLEEP = ("deallocated", "deallocating", "starting")
 TOLERANCE = timedelta(seconds=1)  # callers note times in whole seconds
 LONGEST_NAME = 15  # Windows computer names
 VM = re.compile(
@@ -175,10 +177,14 @@ class Watch:
         )
 
     def _is_known_to_be_dead(self, host: SessionHost) -> bool:
-        """Whether it is off, or has been silent for so long that whoever shuts it may know that it serves nobody."""
+        """Whether it is off, or has been silent for so long that whoever shuts it may know that it serves nobody.
+
+        So may whoever has not heard yet that it is back.
+        """
         machine = self._cloud.compute.find(host.vm)
         is_on = machine is not None and machine.is_running
-        return not is_on or self._silent_for(host) >= KNOWN_AT_THE_EARLIEST
+        is_back = self._world.now - host.beating_since < RECENTLY
+        return not is_on or is_back or self._silent_for(host) >= KNOWN_AT_THE_EARLIEST
 
     def _seems_alive(self, host: SessionHost) -> bool:
         return self._silent_for(host) < KNOWN_AFTER
@@ -224,12 +230,13 @@ class Watch:
             return self._is_capacity(host)
         booted = machine.booted_at if machine.is_running else None
         just_up = booted is not None and self._world.now - booted < UP_WITHIN
-        return just_up or machine.power in ("deallocated", "deallocating", "starting")
+        return just_up or machine.power in ASLEEP
 
     def _room_is_there_for_the_day(self) -> None:
         host = self._touching.host if self._touching is not None else None
         machine = self._cloud.compute.find(host.vm) if host is not None else None
-        if host is not None and machine is not None and machine.is_running and self._is_known_to_be_dead(host):
+        asleep = machine is not None and machine.power in ASLEEP
+        if host is not None and machine is not None and not asleep and self._is_known_to_be_dead(host):
             return  # whoever shuts it takes nothing
         for pool_id, after in self._all_at_hand().items():
             pool = self._cloud.desktop.pools[pool_id.lower()]
@@ -246,12 +253,21 @@ class Watch:
         who = news.pool, news.user
         if news.state == "Active":
             self._homeless.pop(who, None)
+            if self._has_no_other_image(news):
+                self._signed_out.pop(who, None)
         if self._asked is not None:
             if news.state == "CutOff":
                 self._break("I2", f"stops {news.host} under {news.user}")
             elif news.state == "SignedOut" and "by force" in news.why:
                 self._moved(news)
         self._note_free(news.pool)
+
+    def _has_no_other_image(self, news: SessionChanged) -> bool:
+        """Whether somebody had to come back to the image that they are on: no host of another one lives."""
+        pool = self._pool(news.pool)
+        host = pool.hosts.get(news.host.lower())
+        here = self._image(host) if host is not None else ""
+        return not any(each.alive for each in pool.hosts.values() if self._image(each) != here)
 
     def _forgotten(self, host: SessionHost) -> None:
         """Whoever is on a host whose record is deleted works on, and nobody would know that any more."""

@@ -241,10 +241,10 @@ async def _confirmed(place: Place, holding: Holding, snapshot: Snapshot) -> Snap
     return snapshot
 
 
-def _who_is_there(snapshot: Snapshot) -> set[tuple[str, str, str | None, bool, bool]]:
-    """What freezing goes by, of each host."""
+def _who_is_there(snapshot: Snapshot) -> set[tuple[str, str, str | None, bool, bool, bool]]:
+    """What freezing goes by, of each host: whether somebody had drained it too, which no list that is cut short may tell."""
     return {
-        (host.name, host.vm_id, host.image_version_id, host.registered, tags.KEEP in host.tags)
+        (host.name, host.vm_id, host.image_version_id, host.registered, tags.KEEP in host.tags, _was_drained(host))
         for host in snapshot.hosts
     }
 

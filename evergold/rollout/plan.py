@@ -155,13 +155,14 @@ def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime)
 def _may_be_empty(snapshot: Snapshot, target: Target) -> bool:
     """Whether no machine that is there has to be in the pool: all are retired, on their way out, or new and not in it yet.
 
-    So it is where the last new host of a small pool died, and had to be removed. Outdated hosts that were noted as empty before may be
-    gone too: whoever took them out, nobody was on them.
+    So it is where the last new host of a small pool died, and had to be removed; its removal may have broken off half-way. Outdated hosts
+    that were noted as empty before may be gone too: whoever took them out, nobody was on them.
     """
     return bool(snapshot.hosts) and all(
         is_retired(host)
         or is_going(host)
         or tags.EMPTY_SINCE in host.tags
+        or host.name in target.spent_names
         or (is_new(host, target) and not is_checked(host))
         for host in snapshot.hosts
     )

@@ -228,6 +228,36 @@ def test_to_sign_somebody_out_twice_breaks_the_third() -> None:
     assert broken(world) == ["I3"]
 
 
+def test_whoever_had_to_come_back_since_every_new_host_died_may_be_moved_again() -> None:
+    world = with_a_new_host()
+    call(world, "DELETE", on_an_old_host(world))
+    call(world, "PATCH", "/sessionHosts/pil-001", OPEN)
+    machine, new = machine_of(world, "pil-101"), host_of(world, "pil-101")
+    world.cloud.compute.switches.go_down(machine, "stopped", clean=False)
+    world.wait(600)
+    sign_in(world)
+    world.cloud.world.catch_up()
+    world.cloud.compute.switches.boot(machine, agent_after=20)
+    world.wait(600)
+    world.cloud.world.catch_up()
+    assert new.alive
+    call(world, "DELETE", on_an_old_host(world))
+    assert broken(world) == []
+
+
+def test_to_drain_a_host_that_nobody_can_have_heard_of_again_takes_nothing_from_its_pool() -> None:
+    world = a_world(hosts=2)
+    world.cloud.compute.switches.go_down(machine_of(world, "pil-001"), "stopped", clean=False)
+    world.wait(600)
+    world.cloud.world.catch_up()
+    world.cloud.compute.switches.boot(machine_of(world, "pil-001"), agent_after=20)
+    world.wait(120)
+    world.cloud.world.catch_up()
+    assert host_of(world, "pil-001").alive
+    call(world, "PATCH", "/sessionHosts/pil-001", DRAIN)
+    assert broken(world) == []
+
+
 @pytest.mark.parametrize("what", ["machine", "tags", "record", "session"])
 def test_nobody_touches_a_machine_that_is_protected(what: str) -> None:
     world = a_world(hosts=5)

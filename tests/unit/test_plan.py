@@ -1277,6 +1277,13 @@ def test_a_pool_whose_last_outdated_host_was_empty_before_somebody_took_it_away_
     assert "no host in it at all" in unseen.waiting_for
 
 
+def test_a_failed_host_whose_removal_broke_off_half_way_is_not_waited_for_in_an_empty_pool() -> None:
+    half = serving("n", registered=False)
+    gone = decide(retired("a"), half, size=1, failures_before=1, spent_names=("n",), last_failure=ago(60))
+    assert told(gone, Kind.DELETE_FAILED) == ["n"]
+    assert "no host in it at all" in decide(retired("a"), half, size=1).waiting_for
+
+
 def test_a_new_host_that_sleeps_has_not_failed() -> None:
     asleep = serving("n", power="deallocated", last_heartbeat=ago(600), status="Shutdown")
     result = decide(retired("a"), asleep)
