@@ -16,6 +16,7 @@ from typing import Any
 
 from evergold import tags
 from evergold.azure import AzureFailure
+from evergold.clock import no_less_than
 from evergold.config.models import ImageSet, MaintenanceWindow, Pool, ReleaseMethod
 from evergold.images.guest import StepFailure
 from evergold.images.refresh import definition_of
@@ -43,6 +44,7 @@ SHORTEST_TICK_S = 10
 # What the looks at one pool list in a minute, however much goes on there: a third of what Azure lets a subscription list, which is 300
 # pages (learn.microsoft.com, "Compute throttling limits"), of 100 machines as the simulator has it, each machine being listed twice.
 HOSTS_A_MINUTE = 5_000
+LOOK_TAKES_S = 1.0  # in real time, where the clock runs so fast that a look takes minutes by it
 CONFIRM_AFTER_S = 10
 LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen
 # What Azure says of a host that is gone.
@@ -141,7 +143,9 @@ async def roll_out(place: Place, holder: str, report: Report, hold: Held = nobod
         await place.azure.clock.sleep(max(lease.OLDEST_READ_S - waited_s, 0))
         sold_under = await place.azure.galleries.purchase_plan(definition_of(place.image_set))
         tag = await scaling.exclusion_tag(place)
-        place = replace(place, exclusion_tag=tag, purchase_plan=sold_under, has_lease=holding.lasts)
+        patience_s = no_less_than(place.azure.clock, LOOK_TAKES_S, place.policy.look_max_age_s)
+        policy = replace(place.policy, look_max_age_s=patience_s)
+        place = replace(place, policy=policy, exclusion_tag=tag, purchase_plan=sold_under, has_lease=holding.lasts)
         if not place.target.canary_only:
             place = place.quiet_by(await holding.do(partial(scaling.suspend, place)))
         begun = await _begin(place, holding)

@@ -201,6 +201,7 @@ class Policy:
         windows: when it may go on from there; empty: always.
         schedules: of the scaling plan that is suspended for the pool: they say when it is quiet (`evergold.rollout.quiet`).
         allowed_failing_health_checks: AVD health checks that may fail on a new host.
+        look_max_age_s: how old a look may be: one whose reads were held up for longer shows what was.
 
     """
 
@@ -224,6 +225,7 @@ class Policy:
     schedules: tuple[Schedule, ...] = ()
     allowed_failing_health_checks: tuple[str, ...] = ()
     strategy: Literal["surge", "in_place"] = "surge"
+    look_max_age_s: float = 120
 
 
 class Kind(StrEnum):

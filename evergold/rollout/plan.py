@@ -96,7 +96,6 @@ from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, T
 from evergold.rollout.view import MOVES_USERS, PERSONAL, View, is_reserve, is_warned, reminds_at, time_left, total
 from evergold.rollout.wording import listed, next_moment, note, waiting_for
 
-SNAPSHOT_MAX_AGE = timedelta(minutes=5)
 NAME_LIMIT = 15  # Windows computer names
 
 
@@ -131,7 +130,7 @@ def why_unfit(snapshot: Snapshot, target: Target, policy: Policy, now: datetime)
     """Why nothing may follow from a look at the pool, as something to wait for; an empty text where it can be relied on."""
     if not snapshot.complete:
         return f"a whole look at the pool: {snapshot.problem}"
-    if abs(now - snapshot.taken_at) > SNAPSHOT_MAX_AGE:
+    if abs(now - snapshot.taken_at) > timedelta(seconds=policy.look_max_age_s):
         return f"a fresh look at the pool: the last one is of {snapshot.taken_at:%Y-%m-%d %H:%M} UTC"
     if target.size > 0 and not any(host.registered for host in snapshot.hosts) and not _may_be_empty(snapshot, target):
         return "a believable look at the pool: Azure shows no host in it at all"

@@ -313,7 +313,10 @@ MUTATIONS = [
         "if False:\n        return f",
     ),
     Mutation(
-        "I4 nothing follows from an old look", plan, "if abs(now - snapshot.taken_at) > SNAPSHOT_MAX_AGE:", "if False:"
+        "I4 nothing follows from an old look",
+        plan,
+        "if abs(now - snapshot.taken_at) > timedelta(seconds=policy.look_max_age_s):",
+        "if False:",
     ),
     Mutation(
         "I4 what is missing from a list is not switched off",
