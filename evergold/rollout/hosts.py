@@ -151,6 +151,14 @@ def is_waking(host: Host, policy: Policy, now: datetime) -> bool:
     return host.last_heartbeat is None or host.last_heartbeat <= woken
 
 
+def is_shut_since_woken(host: Host, now: datetime) -> bool:
+    """Whether the host was woken a moment ago, runs, and is in drain mode, into which no rollout and nobody before it had put it."""
+    woken = woken_at(host)
+    drained = not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
+    shut = host.registered and host.power == "running" and not host.allow_new_session and not drained
+    return shut and woken is not None and LOOK_LAG < now - woken <= WAKE_TIME
+
+
 def wakes_anew(host: Host, now: datetime) -> bool:
     """Whether waking it is the first try for a while: one that Azure will not start is not on its way at each further one."""
     woken = woken_at(host)

@@ -206,6 +206,7 @@ def _actions(view: View, halted: bool) -> Iterable[Action]:
     if view.target.hold:
         return
     yield from _give_to_owners(view)
+    yield from _open_woken(view)
     yield from _delete_failed(view)
     yield from _bring_up(view)
     coming_back = list(_bring_back(view))
@@ -240,6 +241,12 @@ def _give_to_owners(view: View) -> Iterable[Action]:
         ours = is_marked(host, view.target) and tags.DRAINED_AT in host.tags and tags.WAS_DRAINED not in host.tags
         if host.assigned_user and ours and is_draining(host):
             yield Action(Kind.UNDRAIN, host.name, "it has become somebody's own, and stays as it is")
+
+
+def _open_woken(view: View) -> Iterable[Action]:
+    """What was woken a moment ago, is up, and is shut yet as its scaling plan had shut it: the write that opened it was lost."""
+    for host in view.shut_since_woken:
+        yield Action(Kind.UNDRAIN, host.name, "it was woken, and is in drain mode yet as its scaling plan had it")
 
 
 def _close_unchecked(view: View) -> Iterable[Action]:
@@ -401,9 +408,9 @@ def _open_reserves(view: View) -> Iterable[Action]:
 
 def _drain(view: View) -> Iterable[Action]:
     """Drains the emptiest first, so that the fewest users are moved, as many as leave the floor standing, now and for the day."""
-    spare, turns, called = _spare(view), view.turns, view.called
+    spare, turns, left_alone = _spare(view), view.turns, view.called | view.undrainable
     for host in sorted(view.left, key=lambda each: (each.session_count, each.name.casefold())):
-        if not host.registered or is_draining(host) or host in view.held_open or host.name in called:
+        if not host.registered or is_draining(host) or host.name in left_alone:
             continue
         if turns <= 0:
             break

@@ -28,6 +28,7 @@ from evergold.rollout.hosts import (
     is_retained,
     is_retired,
     is_serving,
+    is_shut_since_woken,
     is_usable,
     is_waking,
     on_target,
@@ -379,6 +380,19 @@ class View:
     def held_open(self) -> tuple[Host, ...]:
         """Outdated hosts that somebody keeps out of drain mode: nobody fights over them."""
         return tuple(host for host in self.left if is_held_open(host, self.now))
+
+    @cached_property
+    def shut_since_woken(self) -> tuple[Host, ...]:
+        """Hosts that were woken a moment ago, are up, and are shut yet as their scaling plan had shut them."""
+        candidates = (host for host in (*self.left, *self.others) if not is_kept(host) and not host.assigned_user)
+        return tuple(host for host in candidates if is_shut_since_woken(host, self.now))
+
+    @cached_property
+    def undrainable(self) -> frozenset[str]:
+        """Names of outdated hosts that nobody drains now: held open, about to be opened, or shut and perhaps asleep, as far as is known."""
+        has_plan = tags.SCALING in self.snapshot.pool.tags
+        unknown = (each for each in self.left if has_plan and not each.allow_new_session and each.power == "unknown")
+        return frozenset(host.name for host in (*self.held_open, *self.shut_since_woken, *unknown))
 
     @cached_property
     def all_drain(self) -> bool:

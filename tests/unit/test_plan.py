@@ -597,6 +597,23 @@ def test_one_that_came_up_when_it_was_woken_and_died_again_is_no_room_for_the_da
     assert "b" not in told(by_plan(died, old("b"), serving("n"), **two), Kind.DRAIN)
 
 
+def test_what_is_shut_and_of_which_nobody_knows_whether_it_sleeps_is_not_drained_for_nothing() -> None:
+    unknown = replace(asleep("b"), power="unknown")
+    two: dict[str, Any] = {"aim": {"size": 2}}
+    assert "b" not in told(by_plan(old("a"), unknown, serving("n"), **two), Kind.DRAIN)
+    assert "b" in told(by_plan(old("a"), unknown, serving("n"), pool=replace(PLAN_OFF, tags={}), **two), Kind.DRAIN)
+
+
+def test_one_that_was_woken_and_is_shut_yet_is_opened_but_not_one_that_somebody_shut_long_after() -> None:
+    for minutes, opened in ((5, ["b"]), (16, [])):
+        shut = replace(awake("b", minutes), allow_new_session=False, last_heartbeat=ago(0.5), status="Available")
+        result = by_plan(old("a"), shut, *FOUR_ASLEEP[1:], serving("n"))
+        assert told(result, Kind.UNDRAIN) == opened
+        assert ("b" in told(result, Kind.DRAIN)) is not bool(opened)
+    theirs = replace(shut, tags={**awake("b", 5).tags, tags.WAS_DRAINED: "r1"})
+    assert told(by_plan(old("a"), theirs, *FOUR_ASLEEP[1:], serving("n")), Kind.UNDRAIN) == []
+
+
 def test_new_hosts_are_woken_at_any_hour() -> None:
     """An earlier run opened it, and the plan has switched it off since: what is off tells nothing of its version."""
     new_one = replace(serving("n"), power="deallocated", status="Shutdown", allow_new_session=False)

@@ -176,8 +176,8 @@ MUTATIONS = [
     Mutation(
         "I1 what is woken at night is not drained at once",
         plan,
-        " or host.name in called",
-        "",
+        "view.called | view.undrainable",
+        "view.undrainable",
         test_plan.test_what_is_woken_at_night_because_it_is_needed_is_not_drained_meanwhile,
     ),
     Mutation(
@@ -402,6 +402,20 @@ MUTATIONS = [
         test_plan.test_one_that_came_up_when_it_was_woken_and_died_again_is_no_room_for_the_day,
     ),
     Mutation(
+        "I1 what may be asleep, as far as is known, is room",
+        view,
+        "for host in (*self.held_open, *self.shut_since_woken, *unknown)",
+        "for host in (*self.held_open, *self.shut_since_woken)",
+        test_plan.test_what_is_shut_and_of_which_nobody_knows_whether_it_sleeps_is_not_drained_for_nothing,
+    ),
+    Mutation(
+        "I8 what somebody shut long after it was woken stays so",
+        hosts,
+        "woken is not None and LOOK_LAG < now - woken <= WAKE_TIME",
+        "woken is not None and LOOK_LAG < now - woken",
+        test_plan.test_one_that_was_woken_and_is_shut_yet_is_opened_but_not_one_that_somebody_shut_long_after,
+    ),
+    Mutation(
         "I1 what was drained a moment ago is no capacity, however old the look is",
         hosts,
         "abs(now - drained) <= LOOK_LAG",
@@ -524,9 +538,9 @@ MUTATIONS = [
     ),
     Mutation(
         "a host that is held open is not fought over",
-        plan,
-        " or host in view.held_open",
-        "",
+        view,
+        "for host in (*self.held_open, *self.shut_since_woken, *unknown)",
+        "for host in (*self.shut_since_woken, *unknown)",
         test_plan.test_a_host_that_somebody_opened_again_is_drained_once_more_and_then_left_to_them,
     ),
     Mutation(
