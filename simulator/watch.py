@@ -170,11 +170,8 @@ class Watch:
 
     def _is_capacity(self, host: SessionHost) -> bool:
         """A host that came later counts once somebody has opened it: before that it opened by itself, and is to be looked at first."""
-        return (
-            host.allow_new_session
-            and (host.vm_id in self._at_first or host.vm_id in self._opened)
-            and self._seems_alive(host)
-        )
+        opened_since = self._at_first.keys() | self._opened | self._shut
+        return host.allow_new_session and host.vm_id in opened_since and self._seems_alive(host)
 
     def _is_known_to_be_dead(self, host: SessionHost) -> bool:
         """Whether it is off, or has been silent for so long that whoever shuts it may know that it serves nobody.
@@ -226,7 +223,8 @@ class Watch:
     def _is_at_hand(self, host: SessionHost) -> bool:
         machine = self._cloud.compute.find(host.vm)
         served = self._at_first.get(host.vm_id) or host.vm_id in self._opened
-        if self._is_capacity(host) or machine is None or not served or host.vm_id in self._shut | self.protected:
+        taken = host.vm_id in self._shut and not host.allow_new_session
+        if self._is_capacity(host) or machine is None or not served or taken or host.vm_id in self.protected:
             return self._is_capacity(host)
         booted = machine.booted_at if machine.is_running else None
         just_up = booted is not None and self._world.now - booted < UP_WITHIN

@@ -45,8 +45,8 @@ SHORTEST_TICK_S = 10
 # pages (learn.microsoft.com, "Compute throttling limits"), of 100 machines as the simulator has it, each machine being listed twice.
 HOSTS_A_MINUTE = 5_000
 LOOK_TAKES_S = 1.0  # in real time, where the clock runs so fast that a look takes minutes by it
-CONFIRM_AFTER_S = 10
-LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen
+CONFIRM_AFTER_S = 35
+LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen: the last cannot be what the first one was answered
 # What Azure says of a host that is gone.
 NOT_FOUND = ("ResourceNotFound", "NotFound", "ParentResourceNotFound", "Http404")
 # A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
@@ -277,7 +277,9 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
     watch, clock = watch_of(place), place.azure.clock
     watched_since = looked_at = clock.now()
     hands = Hands(place.exclusion_tag)
-    was_done = False  # the end is believed when two looks in a row show it: a list that was cut short may lack what is left to do
+    # The end is believed when two looks in a row show it, of which one is not the other's answer again: a list that was cut short may lack
+    # what is left to do.
+    was_done = False
     while True:
         if await holding.keep() and not place.target.canary_only:
             # As often as the lease is renewed: a rollout that shares the plan may have undone it, or somebody changed its schedules.
@@ -306,7 +308,7 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         was_done = decided.done
         if decided.halted and not decided.actions:
             raise RolloutHalted(f"{decided.halted} {await free_cards(place)}".rstrip())
-        await clock.sleep(CONFIRM_AFTER_S if was_done else pause_s(tick))
+        await clock.sleep(lease.OLDEST_READ_S if was_done else pause_s(tick))
 
 
 def _tell_of_failed(place: Place, decided: Plan) -> None:

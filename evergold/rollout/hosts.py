@@ -160,9 +160,10 @@ def is_shut_since_woken(host: Host, now: datetime) -> bool:
 
 
 def wakes_anew(host: Host, now: datetime) -> bool:
-    """Whether waking it is the first try for a while: one that Azure will not start is not on its way at each further one."""
+    """Whether waking it is the first try for a while, or since it was up: one that Azure will not start is not on its way at each try."""
     woken = woken_at(host)
-    return woken is None or now - woken > WAKE_AGAIN
+    was_up = woken is not None and host.last_heartbeat is not None and host.last_heartbeat > woken
+    return woken is None or was_up or now - woken > WAKE_AGAIN
 
 
 def is_lost(host: Host, policy: Policy, now: datetime) -> bool:

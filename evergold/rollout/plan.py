@@ -569,4 +569,5 @@ def _is_done(view: View) -> bool:
         return any(is_ready(host, view.policy, view.now) for host in view.good)
     if view.not_frozen:
         return False
-    return not view.left and len(view.proven) >= view.needed
+    # A list that was cut short may have had one too many made: it is not left half-way.
+    return not view.left and len(view.proven) >= max(view.needed, len(view.good))

@@ -8,7 +8,7 @@ import pytest
 
 from evergold import tags
 from evergold.rollout.frozen import hosts_to_freeze, pool_size
-from evergold.rollout.hosts import is_lower
+from evergold.rollout.hosts import is_lower, wakes_anew
 from evergold.rollout.model import Frozen, Host, Kind, Plan, Policy, Pool, Session, Snapshot, Target
 from evergold.rollout.plan import next_names, plan, put_back, why_unfit
 from evergold.rollout.quiet import Schedule
@@ -348,6 +348,13 @@ def test_a_host_that_is_out_of_the_pool_and_off_makes_room_before_it_is_marked()
     assert told(decide(*FOUR_OLD[:3], going, serving("n"), policy=Policy(surge=1, waves=(100,))), Kind.CREATE) == []
 
 
+def test_it_is_not_done_while_a_new_host_is_on_its_way_though_enough_serve() -> None:
+    assert decide(retired("a"), serving("n"), size=1).done
+    coming = new("one-too-many", registered=False, provisioning_state="Creating")
+    waits = decide(retired("a"), serving("n"), coming, size=1)
+    assert (waits.done, waits.waiting_for) == (False, "one-too-many to come up")
+
+
 def test_updates_are_asked_for_on_the_canary_alone() -> None:
     assert kinds(decide(*FOUR_OLD, new("n"))) == {Kind.CHECK_CANARY}
     assert Kind.CHECK_CANARY not in kinds(decide(*FOUR_OLD, serving("n"), new("m"), policy=Policy(surge=2)))
@@ -612,6 +619,12 @@ def test_one_that_was_woken_and_is_shut_yet_is_opened_but_not_one_that_somebody_
         assert ("b" in told(result, Kind.DRAIN)) is not bool(opened)
     theirs = replace(shut, tags={**awake("b", 5).tags, tags.WAS_DRAINED: "r1"})
     assert told(by_plan(old("a"), theirs, *FOUR_ASLEEP[1:], serving("n")), Kind.UNDRAIN) == []
+
+
+def test_a_host_that_was_up_since_it_was_woken_and_sleeps_again_is_woken_anew() -> None:
+    asleep_again = replace(asleep("b"), last_heartbeat=ago(10), tags={**asleep("b").tags, tags.WOKEN_AT: stamp(14)})
+    assert wakes_anew(asleep_again, EPOCH)
+    assert not wakes_anew(replace(asleep_again, last_heartbeat=ago(20)), EPOCH)
 
 
 def test_new_hosts_are_woken_at_any_hour() -> None:

@@ -218,7 +218,7 @@ MUTATIONS = [
     Mutation(
         "what Azure will not start is not on its way for ever",
         hosts,
-        "return woken is None or now - woken > WAKE_AGAIN",
+        "return woken is None or was_up or now - woken > WAKE_AGAIN",
         "return True",
         test_plan.test_a_host_that_azure_will_not_start_is_not_on_its_way_for_ever,
     ),
@@ -414,6 +414,13 @@ MUTATIONS = [
         "woken is not None and LOOK_LAG < now - woken <= WAKE_TIME",
         "woken is not None and LOOK_LAG < now - woken",
         test_plan.test_one_that_was_woken_and_is_shut_yet_is_opened_but_not_one_that_somebody_shut_long_after,
+    ),
+    Mutation(
+        "I13 nothing is left half-way",
+        plan,
+        "max(view.needed, len(view.good))",
+        "view.needed",
+        test_plan.test_it_is_not_done_while_a_new_host_is_on_its_way_though_enough_serve,
     ),
     Mutation(
         "I1 what was drained a moment ago is no capacity, however old the look is",
