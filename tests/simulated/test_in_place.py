@@ -25,7 +25,7 @@ from simulator.session_hosts import Pool
 from tests.storm.weather import Message
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.rollouts import GROUP, ME, NEW, OLD, ignore, place, world
-from tests.support.simulated import Killed, Simulated, environment_of, simulated, small_image_set
+from tests.support.simulated import Simulated, dies_after, environment_of, simulated, small_image_set
 
 IN_PLACE = {"strategy": "in_place", "capacity_floor_percent": 50, "settle_minutes": 1, "min_drain_minutes": 1}
 SOAK = bool(os.environ.get("EVERGOLD_SOAK"))
@@ -76,13 +76,10 @@ def test_each_host_goes_before_its_successor_comes_under_its_name_and_whenever_t
         last = await roll_out(place(world), ME, report)
         assert (last.plan.done, last.plan.replaced, last.plan.total, most) == (True, 2, 2, 2)
         assert_replaced(world)
-        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+        return world.wire.writes
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await rolled_out(world)
-        world.wire.dead = False
+        await dies_after(world, after, partial(rolled_out, world))
         await rolled_out(world)
         assert_replaced(world)
 
@@ -195,13 +192,10 @@ def test_a_static_address_is_kept_whenever_the_run_dies(first: int) -> None:
         last = await rolled_out(world)
         assert (last.plan.done, last.plan.replaced, last.plan.total) == (True, 2, 2)
         assert_addresses_kept(world)
-        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+        return world.wire.writes
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await rolled_out(world)
-        world.wire.dead = False
+        await dies_after(world, after, partial(rolled_out, world))
         await rolled_out(world)
         assert_addresses_kept(world)
 
@@ -252,13 +246,10 @@ def test_the_host_that_is_tried_after_one_that_failed_has_the_address_of_the_one
 def test_whenever_the_run_dies_the_card_of_a_host_that_failed_goes_to_the_next() -> None:
     async def writes(world: Simulated) -> int:
         await rolled_out(world)
-        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+        return world.wire.writes
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await rolled_out(world)
-        world.wire.dead = False
+        await dies_after(world, after, partial(rolled_out, world))
         await rolled_out(world)
         found = cards(world)
         assert found.keys() == BOTH.keys()

@@ -15,7 +15,7 @@ from evergold.rollout.back import NoWayBackError, way_back
 from evergold.rollout.engine import RolloutHalted, Tick, roll_out, watch_of
 from simulator.scenario import load
 from tests.support.rollouts import GROUP, ME, NEW, OLD, ignore, place, world
-from tests.support.simulated import Killed, Simulated, simulated
+from tests.support.simulated import Killed, Simulated, dies_after, simulated
 
 BACK = "office-back-to-1.0.0-20261112-2000"
 # A death after each write of a roll back takes minutes: a few of them here, all of them with EVERGOLD_SOAK (make soak).
@@ -128,13 +128,10 @@ def test_a_roll_back_of_a_rollout_that_is_half_done_ends_on_the_old_version_too(
 def test_a_roll_back_of_a_rollout_that_died_after_any_of_its_writes_has_every_host_serve(first: int) -> None:
     async def writes(world: Simulated) -> int:
         await roll_out(quick(place(world)), ME, ignore)
-        return written(world)
+        return world.wire.writes
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await roll_out(quick(place(world)), ME, ignore)
-        world.wire.dead = False
+        await dies_after(world, after, lambda: roll_out(quick(place(world)), ME, ignore))
         await roll_out(quick(there(world)), ME, ignore)
         assert serving(world, OLD) == {"pil-001", "pil-002"}, f"after {after} writes"
         assert not serving(world, NEW)
@@ -172,26 +169,18 @@ def test_a_retained_host_that_does_not_register_again_is_kept_and_another_is_mad
 def test_a_roll_back_that_dies_after_any_of_its_writes_comes_to_the_same_end(first: int) -> None:
     async def writes(world: Simulated) -> int:
         await retire(world)
-        before = written(world)
+        before = world.wire.writes
         await roll_out(quick(there(world)), ME, ignore)
-        return written(world) - before
+        return world.wire.writes - before
 
     async def killed(world: Simulated, after: int) -> None:
         await retire(world)
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await roll_out(quick(there(world)), ME, ignore)
-        world.wire.dead = False
+        await dies_after(world, after, lambda: roll_out(quick(there(world)), ME, ignore))
         await roll_out(quick(there(world)), ME, ignore)
         assert_back(world)
 
     for after in range(1 + first, simulated(writes, **moved()) + 1, EVERY_WRITE):
         simulated(partial(killed, after=after), **moved())
-
-
-def written(world: Simulated) -> int:
-    """How many writes to Azure there were."""
-    return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
 
 
 def test_the_way_back_is_read_from_the_pool() -> None:
@@ -219,8 +208,8 @@ def test_the_version_that_was_left_is_nobodys_latest_and_says_who_left_it_and_wh
         assert found is not None
         assert (found.excluded, found.state) == (True, "rejected")
         assert found.tags[tags.WITHDRAWN].endswith("|Ada|Teams does not start")
-        before = written(world)
+        before = world.wire.writes
         await ensure_withdrawn(world.azure, world.image_set, NEW, "Ada", "Teams does not start")
-        assert written(world) == before, "once is enough"
+        assert world.wire.writes == before, "once is enough"
 
     simulated(body, **world())

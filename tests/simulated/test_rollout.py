@@ -26,7 +26,7 @@ from simulator.scenario import Version, load
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.pools import new
 from tests.support.rollouts import GROUP, ME, NEW, ignore, place, world
-from tests.support.simulated import Killed, Simulated, environment_of, simulated, small_image_set
+from tests.support.simulated import Killed, Simulated, dies_after, environment_of, simulated, small_image_set
 
 # A death after each write of a rollout takes minutes: every sixth of them here, all of them with EVERGOLD_SOAK (make soak).
 EVERY_WRITE = 6
@@ -258,13 +258,10 @@ def test_those_who_stay_are_warned_again_with_the_minutes_that_are_left() -> Non
 def test_a_rollout_that_dies_after_any_of_its_writes_comes_to_the_same_end(first: int) -> None:
     async def writes(world: Simulated) -> int:
         await rolled_out(world)
-        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+        return world.wire.writes
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await rolled_out(world)
-        world.wire.dead = False
+        await dies_after(world, after, partial(rolled_out, world))
         await rolled_out(world)
         assert_replaced(world)
 
@@ -282,13 +279,10 @@ def test_the_rollout_after_one_that_died_after_any_of_its_writes_leaves_nothing_
 
     async def writes(world: Simulated) -> int:
         await rolled_out(world)
-        return sum(method != "GET" and path.startswith("/subscriptions") for method, path in world.wire.calls)
+        return world.wire.writes
 
     async def killed(world: Simulated, after: int) -> None:
-        world.wire.dies_after_writes, world.wire.dies_for_good = after, True
-        with pytest.raises(Killed):
-            await rolled_out(world)
-        world.wire.dead = False
+        await dies_after(world, after, partial(rolled_out, world))
         await roll_out(place(world, "office-2", "1.2.0"), ME, ignore)
         hosts = world.cloud.desktop.hosts()
         machines = {host.name: world.cloud.compute.find(host.vm) for host in hosts}

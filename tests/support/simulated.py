@@ -65,6 +65,11 @@ class Wire:
                 self.dies_after_writes, self.dead = None, self.dies_for_good
                 raise self.dies_of(f"{method} {path}")
 
+    @property
+    def writes(self) -> int:
+        """How many calls there were to Azure's management that may have changed something."""
+        return sum(1 for method, path in self.calls if method != "GET" and path.startswith("/subscriptions"))
+
     def sent(self, method: str, path_end: str = "") -> int:
         """How many calls of this method there were whose path ends so, in any case."""
         return sum(1 for each, path in self.calls if each == method and path.casefold().endswith(path_end.casefold()))
@@ -78,6 +83,14 @@ class Simulated:
     cloud: Cloud
     image_set: ImageSet
     wire: Wire
+
+
+async def dies_after(world: Simulated, writes: int, work: Callable[[], Awaitable[object]]) -> None:
+    """Does the work until the process dies for good, right after so many writes; then a new one may begin."""
+    world.wire.dies_after_writes, world.wire.dies_for_good = writes, True
+    with pytest.raises(Killed):
+        await work()
+    world.wire.dead = False
 
 
 async def customised(azure: Azure, image_set: ImageSet, refresh: Refresh) -> None:
