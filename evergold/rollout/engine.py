@@ -301,7 +301,7 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         done = await _do_in_time(holding, partial(_turn, place, snapshot, decided, checks))
         tick = Tick(clock.now(), snapshot, decided, done, hands.told)
         await report(tick)
-        if decided.done and was_done:
+        if decided.done and was_done and await _lacks_nothing(place, snapshot):
             await holding.do(partial(forget_used, place))
             _tell_of_failed(place, decided)
             return tick
@@ -309,6 +309,26 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
         if decided.halted and not decided.actions:
             raise RolloutHalted(f"{decided.halted} {await free_cards(place)}".rstrip())
         await clock.sleep(lease.OLDEST_READ_S if was_done else pause_s(tick))
+
+
+async def _lacks_nothing(place: Place, snapshot: Snapshot) -> bool:
+    """Whether every host that is to be replaced and that a look lacks is really gone, asked for by name: lists may be cut short twice."""
+    frozen = place.target.frozen
+    seen = {host.name.casefold() for host in snapshot.hosts if host.has_vm}
+    for name in sorted((frozen.names if frozen is not None else frozenset()) - seen):
+        try:
+            vm = await place.azure.compute.get_vm(place.hosts_group, name, instance_view=False)
+        except AzureFailure as failure:
+            if not failure.retryable:
+                raise
+            return False
+        made = vm.properties.time_created if vm is not None and vm.properties is not None else None
+        if vm is not None and frozen is not None and (made is None or made <= frozen.youngest):
+            log.warning(
+                "%s: the list of machines lacks %s, which is there; it is looked at again", place.pool.name, name
+            )
+            return False
+    return True
 
 
 def _tell_of_failed(place: Place, decided: Plan) -> None:

@@ -1,7 +1,7 @@
 """Faults on demand: answers that Azure gives on its bad days, for calls that match.
 
 A fault is used up after `times` calls. It strikes before the call takes effect (the default), or after it: the write happened,
-but its answer was lost. An `empty` one is no error: a list comes back without what is in it.
+but its answer was lost. One that `lacks` is no error: a list comes back without the items whose names match that pattern.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from simulator.kernel.arm import ArmError
+from simulator.kernel.arm import ArmError, Json
 
 
 class ConnectionLostError(Exception):
@@ -27,7 +27,7 @@ class Fault(BaseModel):
     skip: int = 0
     after: bool = False
     cut: bool = False
-    empty: bool = False
+    lacks: str = ""
     status: int = 500
     code: str = "InternalServerError"
     message: str = "The server encountered an internal error. Please retry the request."
@@ -36,6 +36,10 @@ class Fault(BaseModel):
     def matches(self, method: str, path: str) -> bool:
         """Whether a call is one of those it is for."""
         return bool(re.fullmatch(self.method, method, re.IGNORECASE) and re.search(self.path, path, re.IGNORECASE))
+
+    def cut_short(self, items: list[Json]) -> list[Json]:
+        """A list without what it is to lack."""
+        return [each for each in items if not re.search(self.lacks, str(each.get("name")), re.IGNORECASE)]
 
     def strike(self) -> Exception:
         """What the caller gets."""

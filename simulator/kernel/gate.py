@@ -97,13 +97,13 @@ class Gate:
             caller = self._identify(headers)
             method, path = request.method, request.url.path
             fault = self.faults.hits(method, path)
-            if fault is not None and not (fault.after or fault.empty):
+            if fault is not None and not (fault.after or fault.lacks):
                 raise fault.strike()
             reply = self._handle(method, path, request, asked, caller)
             if fault is None:
                 return reply
-            if fault.empty:
-                return Reply(reply.status, {"value": []}, reply.headers)
+            if fault.lacks:
+                return Reply(reply.status, {**reply.body, "value": fault.cut_short(reply.body["value"])}, reply.headers)
             raise fault.strike()
         except ArmError as error:
             return Reply(error.status, error.body, error.headers)

@@ -181,6 +181,20 @@ def test_what_another_tool_writes_on_hosts_is_told_with_the_time_and_changes_not
     simulated(body, **world())
 
 
+def test_a_rollout_is_not_over_while_lists_lack_a_host_that_is_there() -> None:
+    async def body(world: Simulated) -> None:
+        async def cut_short(tick: Tick) -> None:
+            off = [action.host for action in tick.done if action.kind is Kind.DEALLOCATE]
+            if off and tick.plan.replaced == 1:
+                lacking = Fault(method="GET", path="/virtualMachines$", lacks=f"^{off[0]}$", times=8)
+                world.cloud.gate.faults.planned = [lacking]
+
+        await roll_out(place(world), ME, cut_short)
+        assert_replaced(world)
+
+    simulated(body, **world())
+
+
 def test_a_new_host_that_somebody_deletes_while_it_is_checked_does_not_end_the_rollout() -> None:
     async def body(world: Simulated) -> None:
         rollout = asyncio.create_task(rolled_out(world))

@@ -64,7 +64,7 @@ def test_a_plan_is_put_back_though_the_list_of_plans_lacks_it() -> None:
         await with_plan(world)
 
         async def lose_the_list(tick: Tick) -> None:
-            world.cloud.gate.faults.planned = [Fault(method="GET", path="/scalingPlans$", empty=True, times=1000)]
+            world.cloud.gate.faults.planned = [Fault(method="GET", path="/scalingPlans$", lacks=".", times=1000)]
 
         await roll_out(place(world), ME, lose_the_list)
         assert await is_enabled(world)
