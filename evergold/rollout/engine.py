@@ -45,8 +45,8 @@ SHORTEST_TICK_S = 10
 # pages (learn.microsoft.com, "Compute throttling limits"), of 100 machines as the simulator has it, each machine being listed twice.
 HOSTS_A_MINUTE = 5_000
 LOOK_TAKES_S = 1.0  # in real time, where the clock runs so fast that a look takes minutes by it
-CONFIRM_AFTER_S = 35
-LOOKS_THAT_AGREE = 3  # before the hosts to replace are frozen: the last cannot be what the first one was answered
+CONFIRM_AFTER_S = 25
+LOOKS_THAT_AGREE = 4  # before the hosts to replace are frozen: the last cannot be what the first one was answered
 # What Azure says of a host that is gone.
 NOT_FOUND = ("ResourceNotFound", "NotFound", "ParentResourceNotFound", "Http404")
 # A look that comes so late after the one before it is a break: the machine slept, or Azure could not be reached.
