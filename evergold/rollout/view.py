@@ -389,10 +389,14 @@ class View:
 
     @cached_property
     def undrainable(self) -> frozenset[str]:
-        """Names of outdated hosts that nobody drains now: held open, about to be opened, or shut and perhaps asleep, as far as is known."""
+        """Names of outdated hosts that nobody drains now: held open, about to be opened, or perhaps asleep, as far as is known.
+
+        In quiet time one that runs and has long been silent may have been switched on a moment ago, by whoever needs it.
+        """
         has_plan = tags.SCALING in self.snapshot.pool.tags
         unknown = (each for each in self.left if has_plan and not each.allow_new_session and each.power == "unknown")
-        return frozenset(host.name for host in (*self.held_open, *self.shut_since_woken, *unknown))
+        lost = self.lost if self.night is not None else frozenset()
+        return lost | {host.name for host in (*self.held_open, *self.shut_since_woken, *unknown)}
 
     @cached_property
     def all_drain(self) -> bool:

@@ -607,8 +607,16 @@ def test_one_that_came_up_when_it_was_woken_and_died_again_is_no_room_for_the_da
 def test_what_is_shut_and_of_which_nobody_knows_whether_it_sleeps_is_not_drained_for_nothing() -> None:
     unknown = replace(asleep("b"), power="unknown")
     two: dict[str, Any] = {"aim": {"size": 2}}
-    assert "b" not in told(by_plan(old("a"), unknown, serving("n"), **two), Kind.DRAIN)
+    for schedule in (NIGHT, MORNING):
+        assert "b" not in told(by_plan(old("a"), unknown, serving("n"), schedule=schedule, **two), Kind.DRAIN)
     assert "b" in told(by_plan(old("a"), unknown, serving("n"), pool=replace(PLAN_OFF, tags={}), **two), Kind.DRAIN)
+
+
+def test_at_night_one_that_others_may_have_switched_on_a_moment_ago_is_not_taken_for_lost() -> None:
+    silent = old("b", last_heartbeat=ago(600), status="Unavailable")
+    hosts = (old("a"), silent, *FOUR_ASLEEP[1:], serving("n"))
+    assert "b" not in told(by_plan(*hosts), Kind.DRAIN)
+    assert "b" in told(by_plan(*hosts, schedule=MORNING), Kind.DRAIN)
 
 
 def test_one_that_was_woken_and_is_shut_yet_is_opened_but_not_one_that_somebody_shut_long_after() -> None:

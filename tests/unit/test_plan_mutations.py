@@ -409,6 +409,13 @@ MUTATIONS = [
         test_plan.test_what_is_shut_and_of_which_nobody_knows_whether_it_sleeps_is_not_drained_for_nothing,
     ),
     Mutation(
+        "I1 at night nothing that runs is taken for lost",
+        view,
+        "lost = self.lost if self.night is not None else frozenset()",
+        "lost: frozenset[str] = frozenset()",
+        test_plan.test_at_night_one_that_others_may_have_switched_on_a_moment_ago_is_not_taken_for_lost,
+    ),
+    Mutation(
         "I8 what somebody shut long after it was woken stays so",
         hosts,
         "woken is not None and LOOK_LAG < now - woken <= WAKE_TIME",
