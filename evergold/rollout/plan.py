@@ -106,6 +106,7 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
     view = View(snapshot, target, policy, now)
     halted = _why_halted(view)
     actions = tuple(_actions(view, halted is not None))
+    leaving = {action.host for action in actions if action.kind is Kind.REMOVE_FROM_POOL}
     to_judge = () if halted or target.hold else view.to_judge
     done = not halted and not target.hold and not actions and _is_done(view)
     waiting = not (done or halted or actions)
@@ -121,7 +122,7 @@ def plan(snapshot: Snapshot, target: Target, policy: Policy, now: datetime) -> P
         total=total(view),
         users_to_move=sum(host.session_count for host in view.left),
         quiet_until=view.quiet.ends if view.quiet is not None else None,
-        to_wake=tuple(sorted(view.to_wake)),
+        to_wake=tuple(sorted(view.to_wake - leaving)),
         to_judge=to_judge,
     )
 

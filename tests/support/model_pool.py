@@ -77,6 +77,9 @@ class ModelPool:
         self.now = EPOCH
         self.personal = personal
         self.behind = timedelta(0)  # how far the engine's clock has been set back
+        self.most_behind = timedelta(
+            0
+        )  # and was at most: what it timed while it was, is so much shorter once it is right again
         self.machines = {machine.name: machine for machine in machines}
         self.limit = limit
         self.policy = policy
@@ -151,7 +154,8 @@ class ModelPool:
     def _judge(self, names: tuple[str, ...]) -> None:
         least = timedelta(minutes=self.policy.min_ready_minutes + self.policy.wave_bake_minutes)
         proven = [self.machines[name].proven_from for name in names]
-        assert any(at is not None and self.now - at >= least for at in proven), f"{names} are judged before they bake"
+        baked = any(at is not None and self.now - at >= least - self.most_behind for at in proven)
+        assert baked, f"{names} are judged before they bake"
         self.judged = frozenset(names)
 
     def _host(self, machine: Machine, listed: bool) -> Host:
@@ -195,6 +199,11 @@ class ModelPool:
     def _finish_deletion(self, machine: Machine) -> None:
         if machine.deleted_at is not None and self.now - machine.deleted_at >= BOOT:
             del self.machines[machine.name]
+
+    def set_back(self, by: timedelta) -> None:
+        """The engine's clock is set back."""
+        self.behind += by
+        self.most_behind = max(self.most_behind, self.behind)
 
     def make_anew(self, machine: Machine) -> None:
         """Somebody makes a host once more by hand: the same name and tags, another VM."""

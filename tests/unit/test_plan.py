@@ -612,6 +612,12 @@ def test_what_is_shut_and_of_which_nobody_knows_whether_it_sleeps_is_not_drained
     assert "b" in told(by_plan(old("a"), unknown, serving("n"), pool=replace(PLAN_OFF, tags={}), **two), Kind.DRAIN)
 
 
+def test_what_sleeps_and_leaves_the_pool_now_is_not_woken() -> None:
+    empty = replace(asleep("b"), tags=vacated("b").tags)
+    result = by_plan(old("a"), empty, *FOUR_ASLEEP[1:], serving("n"), schedule=MORNING)
+    assert (told(result, Kind.REMOVE_FROM_POOL), "b" in result.to_wake) == (["b"], False)
+
+
 def test_at_night_one_that_others_may_have_switched_on_a_moment_ago_is_not_taken_for_lost() -> None:
     silent = old("b", last_heartbeat=ago(600), status="Unavailable")
     hosts = (old("a"), silent, *FOUR_ASLEEP[1:], serving("n"))

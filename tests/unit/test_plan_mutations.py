@@ -409,6 +409,13 @@ MUTATIONS = [
         test_plan.test_what_is_shut_and_of_which_nobody_knows_whether_it_sleeps_is_not_drained_for_nothing,
     ),
     Mutation(
+        "I13 nothing is retired that was woken at the same time",
+        plan,
+        "view.to_wake - leaving",
+        "view.to_wake",
+        test_plan.test_what_sleeps_and_leaves_the_pool_now_is_not_woken,
+    ),
+    Mutation(
         "I1 at night nothing that runs is taken for lost",
         view,
         "lost = self.lost if self.night is not None else frozenset()",

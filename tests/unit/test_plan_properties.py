@@ -158,7 +158,7 @@ class PoolLives(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from([1, 20, 90]))
     def the_engines_clock_is_set_back(self, minutes: int) -> None:
-        self.pool.behind += timedelta(minutes=minutes)
+        self.pool.set_back(timedelta(minutes=minutes))
 
     @rule(pick=any_machine)
     def somebody_signs_in(self, pick: int) -> None:
