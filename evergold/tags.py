@@ -4,7 +4,7 @@ Times are ISO 8601 in UTC to the second ("2026-11-12T20:00:00Z"). Azure allows 5
 50 tags on a resource.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -145,3 +145,9 @@ def of_refresh(value: str | None, refresh: str) -> str | None:
     """What a pool's tag "<refresh>|<value>" says of this refresh; None where it speaks of another or is absent."""
     owner, _, rest = (value or "").partition("|")
     return rest if owner == refresh and rest else None
+
+
+def names_of(pool_tags: Mapping[str, str] | None, tag: str, refresh: str) -> tuple[str, ...]:
+    """The names in a pool's tag "<refresh>|<names>"; none where it speaks of another refresh, or is absent."""
+    names = of_refresh((pool_tags or {}).get(tag), refresh)
+    return tuple(names.split(",")) if names else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evergold.azure import Azure
+from evergold.azure.enums import text_of
 from evergold.cloudpc.images import MOST_IMAGES, settings_of, source_of
 from evergold.cloudpc.policies import policies_of
 from evergold.cloudpc.prerequisites import CHECK_SCRIPT, GENERATIONS, Facts, judge
@@ -35,8 +36,8 @@ async def facts_of(azure: Azure, image_set: ImageSet, version: str) -> Facts:
     return Facts(
         edition=manifest.os.name if manifest else None,
         build=manifest.os.build if manifest else None,
-        generation=_text(told.hyper_v_generation) if told else None,
-        generalised=None if told is None else _text(told.os_state) == "Generalized",
+        generation=text_of(told.hyper_v_generation) if told else None,
+        generalised=None if told is None else text_of(told.os_state) == "Generalized",
         security_type=str(features.get("SecurityType") or ""),
         os_disk_gb=storage.os_disk_image.size_in_gb if storage and storage.os_disk_image else None,
         data_disks=len(storage.data_disk_images or []) if storage else None,
@@ -82,7 +83,9 @@ def _source(image_set: ImageSet) -> Check:
 
 async def _generation(azure: Azure, image_set: ImageSet) -> Check:
     definition = await azure.galleries.get_definition(definition_of(image_set))
-    generation = _text(definition.properties.hyper_v_generation) if definition and definition.properties else "unknown"
+    generation = (
+        text_of(definition.properties.hyper_v_generation) if definition and definition.properties else "unknown"
+    )
     wanted, source = GENERATIONS[settings_of(image_set).rules]
     return Check(
         name="Windows 365: generation",
@@ -129,7 +132,3 @@ async def _room(azure: Azure) -> Check:
         if full
         else "",
     )
-
-
-def _text(value: object) -> str:
-    return str(getattr(value, "value", value) or "")

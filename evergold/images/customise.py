@@ -30,7 +30,6 @@ log = logging.getLogger("evergold.images")
 
 RESTART_NEEDED = 3010  # ERROR_SUCCESS_REBOOT_REQUIRED, learn.microsoft.com, "System Error Codes"
 RECHECK_S = 300
-NOTE_LENGTH = 256
 SHOWN = 5
 
 
@@ -212,7 +211,7 @@ async def note_manual_step(
 ) -> None:
     """The step is done, and what was done by whom stands on the machine."""
     noted = {
-        tags.BY_HAND + step.name: f"{by}: {note}"[:NOTE_LENGTH],
+        tags.BY_HAND + step.name: f"{by}: {note}"[: tags.LONGEST_VALUE],
         DONE + step_name(step): tags.format_time(azure.clock.now()),
     }
     await _note(azure, image_set, refresh, noted)

@@ -30,7 +30,6 @@ log = logging.getLogger("evergold.images")
 
 State = Literal["candidate", "approved", "promoted", "rejected"]
 STATES: tuple[State, ...] = ("candidate", "approved", "promoted", "rejected")
-TAG_VALUE_LENGTH = 256
 HOSTS_PER_REPLICA = 20
 MOST_REPLICAS = 100
 
@@ -159,7 +158,7 @@ async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, de
     more = {
         tags.ROLL_OUT_AFTER: tags.format_time(decision.not_before) if decision.not_before else "",
         tags.RELEASE_METHOD: decision.release_method,
-        tags.APPROVED_FROM: decision.given_from.strip()[:TAG_VALUE_LENGTH],
+        tags.APPROVED_FROM: decision.given_from.strip()[: tags.LONGEST_VALUE],
     }
     return await _update(
         azure,
@@ -167,8 +166,8 @@ async def ensure_decided(azure: Azure, image_set: ImageSet, refresh: Refresh, de
         refresh,
         {
             tags.STATE: "approved" if decision.approved else "candidate",
-            tags.DECISION: words[:TAG_VALUE_LENGTH],
-            tags.APPROVED_BY: decision.by.strip()[:TAG_VALUE_LENGTH],
+            tags.DECISION: words[: tags.LONGEST_VALUE],
+            tags.APPROVED_BY: decision.by.strip()[: tags.LONGEST_VALUE],
             tags.APPROVED_AT: tags.format_time(decision.at),
             tags.APPROVED_DIGEST: decision.digest,
             **{name: value for name, value in more.items() if value or name in candidate.tags},
@@ -191,7 +190,7 @@ async def ensure_ring_approved(
     azure: Azure, image_set: ImageSet, refresh: Refresh, ring: str, by: str, release_method: str
 ) -> None:
     """It stands on the version that somebody has let it into this ring: nobody is asked that again."""
-    value = f"{tags.format_time(azure.clock.now())}|{release_method}|{by.strip()}"[:TAG_VALUE_LENGTH]
+    value = f"{tags.format_time(azure.clock.now())}|{release_method}|{by.strip()}"[: tags.LONGEST_VALUE]
     await _update(azure, image_set, refresh, {tags.RING + ring: value})
 
 
@@ -213,7 +212,7 @@ async def ensure_promoted_by_hand(azure: Azure, image_set: ImageSet, version: st
             f"{image_set.name} {version} is {found.state}, and only an approved version is promoted. Nothing was changed. "
             "What to do: run refresh-image, which asks for the approval; or choose an approved version."
         )
-    words = f"{tags.format_time(azure.clock.now())}|{by.strip()}|{reason.strip()}"[:TAG_VALUE_LENGTH]
+    words = f"{tags.format_time(azure.clock.now())}|{by.strip()}|{reason.strip()}"[: tags.LONGEST_VALUE]
     owner = Refresh(found.refresh, version, found.tags.get(tags.SOURCE, ""), image_set.name)
     named = {tags.STATE: "promoted", tags.PROMOTED_BY: words}
     return await _update(azure, image_set, owner, named, excluded=False)
@@ -232,7 +231,7 @@ async def ensure_withdrawn(azure: Azure, image_set: ImageSet, version: str, by: 
     found = await find_version(azure, image_set, version)
     if found is None or (tags.WITHDRAWN in found.tags and found.excluded):
         return
-    words = f"{tags.format_time(azure.clock.now())}|{by.strip()}|{reason.strip()}"[:TAG_VALUE_LENGTH]
+    words = f"{tags.format_time(azure.clock.now())}|{by.strip()}|{reason.strip()}"[: tags.LONGEST_VALUE]
     await azure.galleries.update_version(
         definition_of(image_set),
         version,
@@ -347,7 +346,7 @@ async def _version_spec(
         named[tags.STARTED_BY] = refresh.started_by
     why = notes.strip() or anchor.get(tags.NOTES, "")
     if why:
-        named[tags.NOTES] = why[:TAG_VALUE_LENGTH]
+        named[tags.NOTES] = why[: tags.LONGEST_VALUE]
     disk = await publishable_disk_id(azure, image_set, refresh)
     return VersionSpec(
         version=refresh.version,

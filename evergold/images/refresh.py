@@ -27,7 +27,6 @@ from evergold.rollout.observe import PoolWatch
 
 # How long a write of ours may take to be seen by another that begins at the same moment.
 READ_BACK_AFTER_S = 5
-TAG_VALUE_LENGTH = 256
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,10 @@ async def begin_refresh(
         version=str(_number([each.name or "" for each in existing], image_set, now, version)),
         source=await _exact_source(azure, image_set),
         image_set=image_set.name,
-        started_by=started_by.strip()[:TAG_VALUE_LENGTH],
+        started_by=started_by.strip()[: tags.LONGEST_VALUE],
         template=template_of(image_set),
     )
-    more = {tags.STARTED_BY: new.started_by, tags.NOTES: notes.strip()[:TAG_VALUE_LENGTH]}
+    more = {tags.STARTED_BY: new.started_by, tags.NOTES: notes.strip()[: tags.LONGEST_VALUE]}
     noted = {name: value for name, value in more.items() if value}
     await azure.galleries.update_definition_tags(
         definition_of(image_set),
@@ -219,12 +218,12 @@ async def _exact_source(azure: Azure, image_set: ImageSet) -> str:
         exact = await _marketplace(azure, image_set.location, source)
     else:
         exact = await _gallery(azure, image_set.location, source)
-    if len(exact) > TAG_VALUE_LENGTH:
+    if len(exact) > tags.LONGEST_VALUE:
         raise AzureFailure(
             "note the source of the refresh",
             exact,
             "NameTooLong",
-            f"Its id has {len(exact)} characters, and a tag holds {TAG_VALUE_LENGTH}.",
+            f"Its id has {len(exact)} characters, and a tag holds {tags.LONGEST_VALUE}.",
             retryable=False,
             remedy="Use a resource group, gallery or image definition with a shorter name as the source.",
         )

@@ -34,7 +34,6 @@ from evergold.validation.verdicts import Check
 log = logging.getLogger("evergold.rollout")
 
 MESSAGE_TITLE = "Your desktop is about to be updated"
-TAG_VALUE_LENGTH = 256
 # Refusals of a creation after which another may succeed, later or under another name; that of a disk whose name is taken is quoted in
 # github.com/hashicorp/terraform-provider-azurerm/issues/15513.
 PASSING = {
@@ -334,18 +333,17 @@ async def _note_vacant(place: Place, name: str, card: str) -> None:
     refresh, pool = place.target.refresh, place.pool
     async with place.counting:
         seen = await place.azure.desktops.get_host_pool(pool.resource_group, pool.name)
-        names = tags.of_refresh((seen.tags or {}).get(tags.VACATED), refresh) if seen is not None else None
-        before = names.split(",") if names else []
+        noted = (seen.tags if seen is not None else None) or {}
+        before = tags.names_of(noted, tags.VACATED, refresh)
         waiting = card_tag(refresh, name, card)
-        if name in before and waiting.items() <= ((seen.tags if seen is not None else None) or {}).items():
+        if name in before and waiting.items() <= noted.items():
             return
         vms = {each: await place.azure.compute.get_vm(place.hosts_group, each) for each in before if each != name}
         borne = [each for each, vm in vms.items() if vm is not None and (vm.tags or {}).get(tags.REFRESH) == refresh]
         open_yet = [each for each in before if each not in borne and each != name]
         value = f"{refresh}|{','.join([*open_yet, name])}"
         used = used_tags(seen, borne)
-        tags_then = len((seen.tags if seen is not None else None) or {}) - len(used)
-        if len(value) > TAG_VALUE_LENGTH or (card and tags_then > MOST_TAGS):
+        if len(value) > tags.LONGEST_VALUE or (card and len(noted) - len(used) > MOST_TAGS):
             raise Deferred(
                 f"{name}: {len(open_yet)} names wait for their successors, and there is no room to note more"
             )
@@ -406,7 +404,7 @@ async def rejoin(place: Place, host: Host, _: Action) -> None:
         await bring_back_host(place.azure, place.image_set, place.pool, host, place.target.refresh)
     except StepFailure as failure:
         log.warning("%s: did not come back: %s", host.name, failure)
-        await tag_host(place, host, {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]})
+        await tag_host(place, host, {tags.FAILED: f"{failure.step}: {failure.problem}"[: tags.LONGEST_VALUE]})
 
 
 async def give_up(place: Place, host: Host, action: Action) -> None:
@@ -419,7 +417,7 @@ async def give_up(place: Place, host: Host, action: Action) -> None:
     now = place.azure.clock.now()
     until = now + timedelta(days=place.image_set.rollout.retain_days)
     retired = {tags.RETIRED_AT: tags.format_time(now), tags.RETAIN_UNTIL: tags.format_time(until)}
-    why = {tags.FAILED: action.reason[:TAG_VALUE_LENGTH]}
+    why = {tags.FAILED: action.reason[: tags.LONGEST_VALUE]}
     # Last: as long as it is marked as brought back, giving it up is not over, and is done again from the start.
     await tag_host(place, host, retired | why, remove=(tags.BACK, tags.BACK_AT, tags.CHECKED_AT))
     log.warning("%s: did not come back, and is kept switched off: %s", host.name, action.reason)
@@ -431,8 +429,7 @@ async def count_taken(place: Place, host: Host) -> None:
     if vm is not None and vm.properties is not None and vm.properties.vm_id == host.vm_id:
         return
     pool = await place.azure.desktops.get_host_pool(place.pool.resource_group, place.pool.name)
-    counted = tags.of_refresh((pool.tags or {}).get(tags.FAILURES), place.target.refresh) if pool is not None else None
-    if host.name in (counted or "").split(","):
+    if pool is not None and host.name in tags.names_of(pool.tags, tags.FAILURES, place.target.refresh):
         return
     number = await _count_failure(place, host.name, "it was deleted, and not by this rollout")
     log.warning("%s: deleted by other hands, which counts as failure number %d of this rollout", host.name, number)
@@ -446,12 +443,11 @@ async def _count_failure(place: Place, name: str, reason: str, card: str = "") -
     refresh, now, pool = place.target.refresh, tags.format_time(place.azure.clock.now()), place.pool
     async with place.counting:
         seen = await place.azure.desktops.get_host_pool(pool.resource_group, pool.name)
-        names = tags.of_refresh((seen.tags or {}).get(tags.FAILURES), refresh) if seen is not None else None
-        before = names.split(",") if names else []
-        spent = before if name in before else [*before, name]
+        before = tags.names_of(seen.tags if seen is not None else None, tags.FAILURES, refresh)
+        spent = before if name in before else (*before, name)
         values = {
-            tags.FAILURES: f"{refresh}|{','.join(spent)}"[:TAG_VALUE_LENGTH],
-            tags.LAST_FAILURE: f"{refresh}|{now}|{name}: {reason}"[:TAG_VALUE_LENGTH],
+            tags.FAILURES: f"{refresh}|{','.join(spent)}"[: tags.LONGEST_VALUE],
+            tags.LAST_FAILURE: f"{refresh}|{now}|{name}: {reason}"[: tags.LONGEST_VALUE],
             **card_tag(refresh, name, card),
         }
         await place.azure.desktops.update_host_pool_tags(pool.resource_group, pool.name, values)

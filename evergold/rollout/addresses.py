@@ -19,17 +19,19 @@ a card that another VM has or is to have: `evergold.azure.errors`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from azure.mgmt.compute.models import NetworkInterfaceReference, VirtualMachine
 from azure.mgmt.desktopvirtualization.models import HostPool
 
 from evergold import tags
 from evergold.azure import AzureFailure
+from evergold.azure.arm import Json
 from evergold.azure.ids import ResourceId, same, vm_id
 from evergold.rollout.deferred import Deferred
+from evergold.rollout.frozen import lacking
 from evergold.rollout.model import Kind
 from evergold.rollout.observe import PoolWatch
 from evergold.rollout.plan import plan
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("evergold.rollout")
 
-Json = Mapping[str, Any]
 CARDS = "Microsoft.Network/networkInterfaces"
 MOST_TAGS = 42  # of Azure's 50 on a pool: the rest is for what else a rollout notes there
 
@@ -149,9 +150,7 @@ async def _is_asked_for_again(place: Place, name: str) -> bool:
     again = plan(snapshot, place.target, place.policy, place.azure.clock.now())
     if not any(action.kind is Kind.CREATE and action.host == name for action in again.actions):
         return False
-    seen = {host.name.casefold() for host in snapshot.hosts if host.has_vm}
-    missing = sorted((place.target.frozen.names if place.target.frozen is not None else frozenset()) - seen)
-    return not any([await _stands(place, each) for each in missing])
+    return not any([await _stands(place, each) for each in lacking(snapshot, place.target)])
 
 
 async def _stands(place: Place, name: str) -> bool:
@@ -215,10 +214,14 @@ async def free_cards(place: Place) -> str:
     if place.policy.strategy != "in_place" or place.target.canary_only:
         return ""
     try:
-        free = await _sort(place)
+        return _told_of(await _free(place))
     except AzureFailure as failure:
         log.warning("%s: nobody can say whether network cards wait for hosts: %s", place.pool.name, failure)
         return ""
+
+
+def _told_of(free: Sequence[tuple[Kept, str]]) -> str:
+    """The same of these cards, each with its address."""
     if not free:
         return ""
     listed = ", ".join(sorted(f"{each.card} ({address}, of {each.host})" for each, address in free))
@@ -232,15 +235,15 @@ async def forget_used(place: Place) -> None:
     """For when a rollout is done: what says which card waits for which host is taken away again, and a card that is left is told."""
     if place.policy.strategy != "in_place" or place.target.canary_only or not (cards := kept_on(await _pool(place))):
         return
-    free = await _sort(place)
+    free = await _free(place)
     waiting = {each.host for each, _ in free}
     used = tuple(tags.CARD + each.host for each in cards.values() if each.host not in waiting)
     await place.azure.desktops.update_host_pool_tags(place.pool.resource_group, place.pool.name, {}, used)
     if free:
-        log.warning("%s: %s", place.pool.name, await free_cards(place))
+        log.warning("%s: %s", place.pool.name, _told_of(free))
 
 
-async def _sort(place: Place) -> list[tuple[Kept, str]]:
+async def _free(place: Place) -> list[tuple[Kept, str]]:
     """The cards noted on the pool that no VM has, each with its address."""
     free = []
     for each in kept_on(await _pool(place)).values():
@@ -264,8 +267,7 @@ def _is_awaited(host: str, pool: HostPool | None, refresh: str) -> bool:
 
 def _names(pool: HostPool | None, tag: str, refresh: str) -> Sequence[str]:
     """The names that a tag of the pool lists for this refresh, in lower case."""
-    value = tags.of_refresh((pool.tags or {}).get(tag), refresh) if pool is not None else None
-    return value.casefold().split(",") if value else ()
+    return [name.casefold() for name in tags.names_of(pool.tags if pool is not None else None, tag, refresh)]
 
 
 def _user_of(card: Json) -> str:

@@ -22,7 +22,7 @@ from evergold.images.guest import StepFailure
 from evergold.images.refresh import definition_of
 from evergold.rollout import frozen as frozen_set
 from evergold.rollout import lease, scaling
-from evergold.rollout.act import TAG_VALUE_LENGTH, Place, act, count_taken, marks_of, tag_host
+from evergold.rollout.act import Place, act, count_taken, marks_of, tag_host
 from evergold.rollout.addresses import forget_used, free_cards
 from evergold.rollout.arrive import advance_host
 from evergold.rollout.beside import Beside, beside
@@ -256,16 +256,14 @@ def _who_is_there(snapshot: Snapshot) -> set[tuple[str, str, str | None, bool, b
 def _known_of(target: Target, snapshot: Snapshot) -> Target:
     """The target with what the pool's tags say of it by now."""
     pool_tags = snapshot.pool.tags
-    spent = tags.of_refresh(pool_tags.get(tags.FAILURES), target.refresh)
-    names = tuple(spent.split(",")) if spent else ()
-    vacated = tags.of_refresh(pool_tags.get(tags.VACATED), target.refresh)
+    spent = tags.names_of(pool_tags, tags.FAILURES, target.refresh)
     size = tags.of_refresh(pool_tags.get(tags.ROLLOUT), target.refresh)
     failed_at, _, cause = (tags.of_refresh(pool_tags.get(tags.LAST_FAILURE), target.refresh) or "").partition("|")
     return replace(
         target,
-        failures_before=len(names),
-        spent_names=names,
-        vacant_names=tuple(vacated.split(",")) if vacated else (),
+        failures_before=len(spent),
+        spent_names=spent,
+        vacant_names=tags.names_of(pool_tags, tags.VACATED, target.refresh),
         last_failure=tags.parse_time(failed_at),
         last_cause=cause,
         size=int(size) if size else target.size,
@@ -314,8 +312,7 @@ async def _loop(place: Place, holding: Holding, report: Report, hold: Held, chec
 async def _lacks_nothing(place: Place, snapshot: Snapshot) -> bool:
     """Whether every host that is to be replaced and that a look lacks is really gone, asked for by name: lists may be cut short twice."""
     frozen = place.target.frozen
-    seen = {host.name.casefold() for host in snapshot.hosts if host.has_vm}
-    for name in sorted((frozen.names if frozen is not None else frozenset()) - seen):
+    for name in frozen_set.lacking(snapshot, place.target):
         try:
             vm = await place.azure.compute.get_vm(place.hosts_group, name, instance_view=False)
         except AzureFailure as failure:
@@ -472,7 +469,7 @@ async def _advance(place: Place, host: Host) -> None:
         await advance_host(place.azure, place.image_set, place.pool, host, place.target.refresh)
     except StepFailure as failure:
         log.warning("%s: did not come up: %s", host.name, failure)
-        reason = {tags.FAILED: f"{failure.step}: {failure.problem}"[:TAG_VALUE_LENGTH]}
+        reason = {tags.FAILED: f"{failure.step}: {failure.problem}"[: tags.LONGEST_VALUE]}
         await tag_host(place, host, reason)
     except AzureFailure as failure:
         log.warning("%s: will be tried again: %s", host.name, failure)

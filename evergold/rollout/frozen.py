@@ -100,6 +100,12 @@ def frozen_into_any(pool_tags: Mapping[str, str]) -> Frozen | None:
     return _read(value for name, value in pool_tags.items() if _is_chunk(name))
 
 
+def lacking(snapshot: Snapshot, target: Target) -> list[str]:
+    """Names, in small letters, of hosts that are frozen into this rollout and that a look shows no machine of."""
+    seen = {host.name.casefold() for host in snapshot.hosts if host.has_vm}
+    return sorted(target.frozen.names - seen) if target.frozen is not None else []
+
+
 def outlived(pool_tags: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
     """The names of tags that an earlier refresh has left, and that the new ones do not overwrite."""
     return tuple(name for name in pool_tags if _is_chunk(name) and name not in new)

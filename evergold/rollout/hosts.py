@@ -134,7 +134,7 @@ def is_asleep(host: Host) -> bool:
 
 def sleeps(host: Host) -> bool:
     """Switched off, and to serve once it is on. A scaling plan shuts what it switches off: that is no rollout's drain mode."""
-    drained = not host.allow_new_session and not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
+    drained = not host.allow_new_session and is_noted_drained(host)
     return is_asleep(host) and host.has_vm and not is_kept(host) and not drained
 
 
@@ -154,8 +154,7 @@ def is_waking(host: Host, policy: Policy, now: datetime) -> bool:
 def is_shut_since_woken(host: Host, now: datetime) -> bool:
     """Whether the host was woken a moment ago, runs, and is in drain mode, into which no rollout and nobody before it had put it."""
     woken = woken_at(host)
-    drained = not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
-    shut = host.registered and host.power == "running" and not host.allow_new_session and not drained
+    shut = host.registered and host.power == "running" and not host.allow_new_session and not is_noted_drained(host)
     return shut and woken is not None and LOOK_LAG < now - woken <= WAKE_TIME
 
 
@@ -210,6 +209,11 @@ def is_empty(host: Host) -> bool:
 def is_draining(host: Host) -> bool:
     """In drain mode, and noted as drained by this rollout."""
     return host.registered and not host.allow_new_session and tags.DRAINED_AT in host.tags
+
+
+def is_noted_drained(host: Host) -> bool:
+    """Whether a rollout put it into drain mode, or found it so: not a scaling plan, which shuts what it switches off."""
+    return not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
 
 
 def was_reopened(host: Host, now: datetime) -> bool:

@@ -8,11 +8,11 @@ that cannot be had are refused before anything changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from azure.mgmt.compute.models import VirtualMachine
 
+from evergold.azure.arm import Json
 from evergold.azure.ids import ResourceId, same
 from evergold.rollout.act import Place, take_back
 from evergold.rollout.addresses import addresses_of, is_static, outlives, references_of
@@ -21,8 +21,6 @@ from evergold.rollout.hosts import is_new
 from evergold.rollout.model import Snapshot
 
 log = logging.getLogger("evergold.rollout")
-
-Json = Mapping[str, Any]
 
 
 async def why_not_in_place(place: Place, names: Sequence[str]) -> tuple[str | None, bool]:

@@ -14,6 +14,7 @@ from evergold.rollout.quiet import Schedule
 from evergold.rollout.windows import Window
 
 ReleaseMethod = Literal["opportunistic", "immediate", "scheduled"]
+PERSONAL = "Personal"  # the kind of host pool in which each user has a host of their own
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from evergold import tags
 from evergold.azure import Azure, AzureFailure
 from evergold.azure.compute import ListedVm, VmStatus
 from evergold.azure.desktops import host_of, short_name
+from evergold.azure.enums import text_of
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import key, same
 from evergold.rollout.frozen import frozen_into_any
@@ -165,7 +166,7 @@ def _host(
         tags=dict(vm.tags) if vm else {},
         registered=registration is not None,
         session_host_name=name or None,
-        status=_text(registration.status) if registration else None,
+        status=text_of(registration.status) if registration else None,
         allow_new_session=bool(registration and registration.allow_new_session),
         # The broker's own count may lag behind its list, or the list behind the count: the higher is the safer.
         session_count=max(registration.sessions or 0, len(on_it)) if registration else 0,
@@ -191,7 +192,7 @@ def _session(session: UserSession) -> Session:
     return Session(
         id=short_name(session.name),
         user=session.user_principal_name or session.active_directory_user_name or "",
-        state=_text(session.session_state) or "Unknown",
+        state=text_of(session.session_state) or "Unknown",
         created_at=session.create_time,
     )
 
@@ -200,8 +201,8 @@ def _pool(pool: HostPool) -> Pool:
     return Pool(
         resource_id=pool.id or "",
         max_session_limit=pool.max_session_limit or 0,
-        load_balancer_type=_text(pool.load_balancer_type),
-        host_pool_type=_text(pool.host_pool_type),
+        load_balancer_type=text_of(pool.load_balancer_type),
+        host_pool_type=text_of(pool.host_pool_type),
         tags=dict(pool.tags or {}),
     )
 
@@ -209,9 +210,9 @@ def _pool(pool: HostPool) -> Pool:
 def _failing_checks(host: SessionHost) -> tuple[str, ...]:
     reports: list[SessionHostHealthCheckReport] = host.session_host_health_check_results or []
     return tuple(
-        _text(report.health_check_name)
+        text_of(report.health_check_name)
         for report in reports
-        if _text(report.health_check_result) == "HealthCheckFailed"
+        if text_of(report.health_check_result) == "HealthCheckFailed"
     )
 
 
@@ -230,8 +231,3 @@ def _strangers(reads: Reads) -> Iterable[str]:
     for session in reads.sessions:
         if host_of(session).casefold() not in known:
             yield f"the broker lists a session on {host_of(session)}, and no such session host"
-
-
-def _text(value: object) -> str:
-    """An SDK enumeration or text, as text."""
-    return str(getattr(value, "value", value) or "")

@@ -86,14 +86,15 @@ from evergold.rollout.hosts import (
     is_lower,
     is_marked,
     is_new,
+    is_noted_drained,
     is_ready,
     is_retired,
     on_target,
     ready_at,
     sleeps,
 )
-from evergold.rollout.model import Action, Host, Kind, Plan, Policy, Snapshot, Target
-from evergold.rollout.view import MOVES_USERS, PERSONAL, View, is_reserve, is_warned, reminds_at, time_left, total
+from evergold.rollout.model import PERSONAL, Action, Host, Kind, Plan, Policy, Snapshot, Target
+from evergold.rollout.view import MOVES_USERS, View, is_reserve, is_warned, reminds_at, time_left, total
 from evergold.rollout.wording import listed, next_moment, note, waiting_for
 
 NAME_LIMIT = 15  # Windows computer names
@@ -362,7 +363,8 @@ def _put_away(host: Host, view: View) -> Iterable[Action]:
         # Taken out of the pool by others, or missing from a partial list: only if it stays away is it switched off.
         reason = "the broker does not know it, though it was not taken out of the pool here"
         yield Action(Kind.NOTE_EMPTY, host.name, reason)
-    elif view.in_place and _went_by_us(host):
+    elif view.in_place and is_noted_drained(host):
+        # What other hands took out of the pool may be somebody's: it is kept.
         if not time_left(host, view) and not is_going(host):
             yield Action(Kind.DELETE_OUTDATED, host.name, "it is out of the pool, and its successor takes its name")
     elif host.power not in OFF:
@@ -370,11 +372,6 @@ def _put_away(host: Host, view: View) -> Iterable[Action]:
             yield Action(Kind.DEALLOCATE, host.name, "it is out of the pool")
     elif host.power == "deallocated":
         yield Action(Kind.MARK_RETIRED, host.name, "it is switched off")
-
-
-def _went_by_us(host: Host) -> bool:
-    """Whether it was in drain mode for this rollout, or before it. What other hands took out of the pool may be somebody's: it is kept."""
-    return not {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags)
 
 
 def _empty(host: Host, view: View) -> Iterable[Action]:

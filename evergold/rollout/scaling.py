@@ -24,7 +24,7 @@ from evergold.azure.desktops import short_name
 from evergold.azure.errors import raise_failed
 from evergold.azure.ids import same
 from evergold.rollout.act import Place, tag_host
-from evergold.rollout.hosts import wakes_anew
+from evergold.rollout.hosts import is_noted_drained, wakes_anew
 from evergold.rollout.model import Host, Snapshot
 from evergold.rollout.quiet import Schedule
 from evergold.rollout.schedules import schedules_of
@@ -135,7 +135,7 @@ async def _start(place: Place, host: Host) -> None:
     try:
         if wakes_anew(host, now):
             await tag_host(place, host, {tags.WOKEN_AT: tags.format_time(now)})
-        if not host.allow_new_session and {tags.DRAINED_AT, tags.WAS_DRAINED}.isdisjoint(host.tags):
+        if not host.allow_new_session and not is_noted_drained(host):
             await place.azure.desktops.set_allow_new_session(pool.resource_group, pool.name, name, True)
         await place.azure.compute.begin_start(place.hosts_group, host.name)
         log.info("%s: switched on: its scaling plan, which had switched it off, is suspended", host.name)

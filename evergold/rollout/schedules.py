@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from azure.mgmt.desktopvirtualization.models import ScalingPlan, ScalingSchedule, Time
 from tzlocal.windows_tz import win_tz
 
+from evergold.azure.enums import text_of
+from evergold.rollout.model import PERSONAL
 from evergold.rollout.quiet import Schedule
 
 log = logging.getLogger("evergold.rollout")
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-PERSONAL = "Personal"
 
 
 class UnreadableError(Exception):
@@ -26,7 +27,7 @@ class UnreadableError(Exception):
 
 def schedules_of(plan: ScalingPlan) -> tuple[Schedule, ...]:
     """A pooled plan's schedules; none, with a warning once, where it cannot be read. A personal pool's plan has others, and none here."""
-    if _text(plan.host_pool_type) == PERSONAL:
+    if text_of(plan.host_pool_type) == PERSONAL:
         return ()
     try:
         zone = _zone(plan.time_zone)
@@ -43,7 +44,7 @@ def _schedule(given: ScalingSchedule, zone: str) -> Schedule:
         raise UnreadableError(f"its schedule {name} has no share of hosts for the time after ramp-down")
     full = given.ramp_down_capacity_threshold_pct
     return Schedule(
-        days=frozenset(_day(_text(day), name) for day in given.days_of_week or []),
+        days=frozenset(_day(text_of(day), name) for day in given.days_of_week or []),
         ramp_up=_time(given.ramp_up_start_time, f"the ramp-up of its schedule {name}"),
         ramp_down=_time(given.ramp_down_start_time, f"the ramp-down of its schedule {name}"),
         least_percent=least,
@@ -73,11 +74,6 @@ def _time(given: Time | None, what: str) -> time:
         return time(given.hour, given.minute)
     except (TypeError, ValueError) as odd:
         raise UnreadableError(f"{what} is at {given.hour}:{given.minute}, which is no time of day") from odd
-
-
-def _text(value: object) -> str:
-    """An SDK enumeration or text, as text."""
-    return str(getattr(value, "value", value) or "")
 
 
 @cache

@@ -38,12 +38,11 @@ from evergold.rollout.hosts import (
     was_just_drained,
     why_failed,
 )
-from evergold.rollout.model import Host, Policy, Snapshot, Target
+from evergold.rollout.model import PERSONAL, Host, Policy, Snapshot, Target
 from evergold.rollout.quiet import Quiet, quiet_at
 from evergold.rollout.windows import open_until
 
 MOVES_USERS = ("immediate", "scheduled")
-PERSONAL = "Personal"
 NO_LIMIT = 999_999  # what Azure takes for a pool without a session limit
 # Users who were signed out are expected back within this time: their slots are not given to others.
 RETURN_TIME = timedelta(minutes=10)

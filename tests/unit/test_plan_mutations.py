@@ -362,7 +362,7 @@ MUTATIONS = [
     Mutation(
         "I5 in place what other hands took out of the pool is kept",
         plan,
-        "elif view.in_place and _went_by_us(host):",
+        "elif view.in_place and is_noted_drained(host):",
         "elif view.in_place:",
         test_plan.test_in_place_what_other_hands_took_out_of_the_pool_is_kept,
     ),
