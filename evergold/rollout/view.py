@@ -131,10 +131,15 @@ class View:
         """Slots that must stay open by day, rounded up; in quiet time they must be there for the day, asleep or not."""
         return -(-self.target.size * self.limit * self.policy.floor_percent // 100)
 
+    @property
+    def has_suspended_plan(self) -> bool:
+        """Whether a scaling plan is suspended for the pool while its hosts are replaced."""
+        return tags.SCALING in self.snapshot.pool.tags
+
     @cached_property
     def quiet(self) -> Quiet | None:
         """The pool's quiet time, if it is quiet now. By day, and where no scaling plan is suspended for the pool, it is None."""
-        return quiet_at(self.policy.schedules, self.now) if tags.SCALING in self.snapshot.pool.tags else None
+        return quiet_at(self.policy.schedules, self.now) if self.has_suspended_plan else None
 
     @property
     def night(self) -> Quiet | None:
@@ -340,7 +345,7 @@ class View:
     @cached_property
     def to_wake(self) -> frozenset[str]:
         """Names of hosts that the suspended scaling plan has switched off, to be switched on now: in quiet time those that are needed."""
-        if tags.SCALING not in self.snapshot.pool.tags:
+        if not self.has_suspended_plan:
             return frozenset()
         off = [
             host
@@ -392,8 +397,8 @@ class View:
 
         In quiet time one that runs and has long been silent may have been switched on a moment ago, by whoever needs it.
         """
-        has_plan = tags.SCALING in self.snapshot.pool.tags
-        unknown = (each for each in self.left if has_plan and not each.allow_new_session and each.power == "unknown")
+        shut = (each for each in self.left if self.has_suspended_plan and not each.allow_new_session)
+        unknown = (each for each in shut if each.power == "unknown")
         lost = self.lost if self.night is not None else frozenset()
         return lost | {host.name for host in (*self.held_open, *self.shut_since_woken, *unknown)}
 

@@ -155,7 +155,7 @@ MUTATIONS = [
     Mutation(
         "I1 no time is quiet unless a scaling plan is suspended for the pool",
         view,
-        " if tags.SCALING in self.snapshot.pool.tags else None",
+        " if self.has_suspended_plan else None",
         "",
         test_plan.test_where_no_scaling_plan_is_suspended_nothing_is_woken_and_no_time_is_quiet,
     ),
