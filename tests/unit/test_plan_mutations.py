@@ -26,6 +26,12 @@ SAMPLE = 4  # of the mutations that only stories catch, every fourth
 STORIES = 400
 
 
+def every_state() -> None:
+    """The table of what one host's state leads to."""
+    for _, subject, kind, state in test_plan.ROWS:
+        test_plan.test_each_state_of_a_host_has_one_way_on(subject, kind, state)
+
+
 @dataclass(frozen=True)
 class Mutation:
     """One guard, how it is broken, and what notices. `invariant` is the promise of DESIGN that it stands for."""
@@ -244,7 +250,11 @@ MUTATIONS = [
         test_plan.test_a_count_without_a_session_is_still_somebody,
     ),
     Mutation(
-        "I2 only an empty host goes", plan, "elif is_draining(host) and is_empty(host):", "elif is_draining(host):"
+        "I2 only an empty host goes",
+        plan,
+        "elif is_draining(host) and is_empty(host):",
+        "elif is_draining(host):",
+        every_state,
     ),
     Mutation("I2 it settles first", plan, "elif not time_left(host, view) and not is_reserve", "elif not is_reserve"),
     Mutation(
@@ -371,6 +381,7 @@ MUTATIONS = [
         hosts,
         "return noted or host.tags.get(tags.REPLACE) == tags.frozen_value(target.refresh, host.vm_id)",
         'return noted or host.tags.get(tags.REPLACE, "").startswith(target.refresh)',
+        every_state,
     ),
     Mutation(
         "I6 names are unique",
